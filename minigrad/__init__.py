@@ -1,0 +1,51 @@
+"""minigrad: reverse-mode automatic differentiation that can be seen through.
+
+import minigrad as mg
+x = mg.tensor([1.0, 2.0], requires_grad=True)
+(x * x).sum().backward()
+x.grad                                      # tensor([2., 4.])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from minigrad.core import grad
+from minigrad.creation import *
+from minigrad.errors import *
+from minigrad.jit import get_num_threads, set_num_threads
+from minigrad.modes import *
+from minigrad.ops.activation import *
+from minigrad.ops.arithmetic import *
+from minigrad.ops.compare import *
+from minigrad.ops.conv import *
+from minigrad.ops.dropout import *
+from minigrad.ops.functions import *
+from minigrad.ops.index import *
+from minigrad.ops.linalg import *
+from minigrad.ops.loss import *
+from minigrad.ops.movement import *
+from minigrad.ops.norm import *
+from minigrad.ops.pool import *
+from minigrad.ops.reduce import *
+from minigrad.ops.statistics import *
+from minigrad.random import get_rng_state, manual_seed, set_rng_state
+from minigrad.tensor import Tensor
+
+__version__ = "0.1.0"
+
+float16, float32, float64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
+int8, int16, int32, int64 = np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64)
+uint8, bool_ = np.dtype(np.uint8), np.dtype(np.bool_)
+
+_ROOMS = ("checks", "io", "nn", "optim", "utils", "viz", "zoo")
+
+
+def __getattr__(name: str) -> Any:
+    """`minigrad.nn` and the other rooms above the engine, imported when they are first named."""
+    if name in _ROOMS:
+        return importlib.import_module(f"minigrad.{name}")
+    raise AttributeError(f"module 'minigrad' has no attribute {name!r}")

@@ -1,0 +1,327 @@
+"""TensorBase: an array, its gradient, its place in the graph. What a tensor is before it can calculate.
+
+The calculating methods stand beside their operations in `ops/`, as mixins; `tensor.py` puts the two together and binds
+the finished class here (`bind`), so that operations can make tensors without importing what is built on top of them.
+That is the one dependency turned round in the engine, and this is its place.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from minigrad.errors import GradientError, ShapeError
+from minigrad.graph import Node, Shape, backward_walk
+from minigrad.modes import enable_grad, no_grad
+
+if TYPE_CHECKING:
+    from minigrad.tensor import Tensor
+
+__all__ = ["Array", "Hook", "TensorBase", "bind", "check_current", "grad", "make_tensor"]
+
+Array = npt.NDArray[Any]
+Hook = Callable[["Tensor"], "Tensor | None"]
+
+_tensor_class: type[Tensor]
+
+
+def bind(cls: type[Tensor]) -> None:
+    """Say which class results are made of. Called once, by `minigrad.tensor`."""
+    global _tensor_class  # noqa: PLW0603 (see the head of this file)
+    _tensor_class = cls
+
+
+def make_tensor(array: Array, node: Node | None = None) -> Tensor:
+    """A tensor around an array as it is: no copy, no conversion, at this place in the graph."""
+    return _tensor_class(array, node=node)
+
+
+class RemovableHandle:
+    """What `register_hook` gives back: `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: list[Hook], hook: Hook) -> None:
+        """Remember the list and the hook."""
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        """Take the hook away; doing so twice does no harm."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+
+class TensorBase:
+    """An array with a gradient and a place in the graph.
+
+    A tensor without `node` that requires a gradient is a leaf: `backward()` adds to its `grad`. Views share `cell`, the
+    version counter of their memory; `recorded` is the version at which this tensor's `node` was true of it.
+    """
+
+    __slots__ = ("__weakref__", "_hooks", "_leaf_requires_grad", "array", "cell", "grad", "name", "node", "recorded")
+
+    def __init__(
+        self, array: Array, requires_grad: bool = False, *, node: Node | None = None, cell: list[int] | None = None
+    ) -> None:
+        """Wrap an array as it is; use `minigrad.tensor` to make a tensor from anything else."""
+        self.array = array
+        self.node = node
+        self.grad: Tensor | None = None
+        self.cell = [0] if cell is None else cell
+        self.recorded = self.cell[0]
+        self.name: str | None = None
+        self._hooks: list[Hook] | None = None
+        self._leaf_requires_grad = False
+        if requires_grad:
+            self.requires_grad = True
+
+    # -------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def shape(self) -> Shape:
+        """The lengths of the axes."""
+        return cast(Shape, self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, a numpy dtype."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.array.size
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to or through this tensor."""
+        return self.node is not None or self._leaf_requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self.node is not None:
+            if value:
+                return
+            raise GradientError("requires_grad: only leaves can be switched off; use detach() for a result")
+        if value and self.array.dtype.kind not in "fc":
+            raise GradientError(
+                f"requires_grad: only tensors of floating point can require a gradient, this one is {self.dtype}"
+            )
+        self._leaf_requires_grad = value
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` and return the tensor itself."""
+        self.requires_grad = requires_grad
+        return self._self()
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no operation made this tensor (or none that was recorded)."""
+        return self.node is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node that made this tensor, by PyTorch's name."""
+        return self.node
+
+    @property
+    def edge(self) -> Any:
+        """Where a gradient for this tensor goes: its node, itself if it is a leaf that wants one, or None."""
+        if self.node is not None:
+            return self.node
+        return self if self._leaf_requires_grad else None
+
+    # -------------------------------------------------------------------------------------------- its numbers
+
+    def numpy(self) -> Array:
+        """The numbers as a numpy array that shares their memory.
+
+        Raises GradientError for a tensor that requires a gradient: writing into the array would go unseen.
+        """
+        if self.requires_grad:
+            raise GradientError("numpy: this tensor requires a gradient; use tensor.detach().numpy()")
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        if self.array.size != 1:
+            raise ShapeError(f"item: a tensor of shape {self.shape} has {self.array.size} elements, not one")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The numbers as nested lists."""
+        return self.array.tolist()
+
+    def detach(self) -> Tensor:
+        """The same memory outside the graph."""
+        return _tensor_class(self.array, cell=self.cell)
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory outside the graph; assigning replaces the numbers (shape and dtype stay)."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if value.shape != self.shape or value.dtype != self.dtype:
+            raise ShapeError(f"data: {value.dtype}{value.shape} assigned to a tensor of {self.dtype}{self.shape}")
+        self.array = value.array
+        self.touched()
+
+    def touched(self) -> None:
+        """Count a change in place, so that a backward pass which kept the old numbers raises instead of lying."""
+        self.cell[0] += 1
+        self.recorded = self.cell[0]
+
+    # -------------------------------------------------------------------------------------------- gradients
+
+    def backward(
+        self,
+        gradient: Tensor | npt.ArrayLike | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Sequence[Tensor] | None = None,
+    ) -> None:
+        """Add the gradient of this tensor to the `grad` of every leaf it was computed from (or only of `inputs`).
+
+        `gradient` is the cotangent, of this tensor's shape; it may be left out for a single element. `create_graph`
+        records the backward pass itself, so that it can be differentiated again.
+        Raises GradientError without a graph, FreedGraphError on a second walk, ShapeError for a wrong cotangent.
+        """
+        targets = None if inputs is None else [_edge_of(tensor) for tensor in inputs]
+        if any(isinstance(target, Node) for target in targets or ()):
+            raise GradientError("backward: inputs= takes leaves; use minigrad.grad for intermediate tensors")
+        seed = _seed(self._self(), gradient)
+        taken = {id(seed.array)}
+        with enable_grad() if create_graph else no_grad():
+            for leaf, g in _walk([(self.edge, seed)], targets, retain_graph, create_graph):
+                # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
+                leaf.collect(g, shared=g.array.base is not None or id(g.array) in taken)
+                taken.add(id(g.array))
+
+    def collect(self, g: Tensor, shared: bool = True) -> None:
+        """Add an arriving gradient to `grad`, never in place; keep a copy where others hold the same memory."""
+        if self.node is None:
+            for hook in self._hooks or ():
+                changed = hook(g)
+                g, shared = (g, shared) if changed is None else (changed, True)
+        if self.grad is not None:
+            g = self.grad + g
+        elif shared and g.node is None:
+            g = make_tensor(g.array.copy())
+        self.grad = g
+
+    def retain_grad(self) -> None:
+        """Keep `grad` although this tensor is not a leaf."""
+        if self.node is not None:
+            self.node.retain = weakref.ref(self._self())
+        elif not self.requires_grad:
+            raise GradientError("retain_grad: this tensor does not require a gradient")
+
+    def register_hook(self, hook: Hook) -> RemovableHandle:
+        """Call ``hook(gradient)`` when this tensor's gradient is complete; what it returns, if anything, replaces it."""
+        if not self.requires_grad:
+            raise GradientError("register_hook: this tensor does not require a gradient")
+        if self.node is not None:
+            self.node.hooks = hooks = self.node.hooks or []
+        else:
+            self._hooks = hooks = self._hooks or []
+        hooks.append(hook)
+        return RemovableHandle(hooks, hook)
+
+    def _self(self) -> Tensor:
+        return cast("Tensor", self)
+
+    __hash__ = object.__hash__  # identity, although == compares elements
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | npt.ArrayLike | Sequence[Tensor | npt.ArrayLike | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `outputs` with respect to `inputs` (leaves or results), leaving every `.grad` alone.
+
+    Only the part of the graph between them is walked. Raises GradientError when an input was not used and
+    `allow_unused` is not set; with it, that input's gradient is None.
+    """
+    roots = [outputs] if isinstance(outputs, TensorBase) else list(cast("Sequence[Tensor]", outputs))
+    leaves = [inputs] if isinstance(inputs, TensorBase) else list(cast("Sequence[Tensor]", inputs))
+    if grad_outputs is None:
+        seeds: list[Any] = [None] * len(roots)
+    elif isinstance(grad_outputs, (list, tuple)):
+        seeds = list(grad_outputs)
+    else:
+        seeds = [grad_outputs]
+    if len(seeds) != len(roots):
+        raise ShapeError(f"grad: {len(seeds)} grad_outputs for {len(roots)} outputs")
+    cotangents = [(root.edge, _seed(root, seed)) for root, seed in zip(roots, seeds, strict=True)]
+    targets = [_edge_of(leaf) for leaf in leaves]
+    found = {id(edge): g for edge, g in _walk(cotangents, targets, retain_graph, create_graph)}
+    gradients = tuple(found.get(id(target)) for target in targets)
+    for position, g in enumerate(gradients):
+        if g is None and not allow_unused:
+            raise GradientError(
+                f"grad: input {position} was not used in computing the outputs; pass allow_unused=True to get None"
+            )
+    return gradients
+
+
+def _walk(
+    cotangents: list[tuple[Any, Tensor]], targets: list[Any] | None, retain_graph: bool | None, create_graph: bool
+) -> list[tuple[Any, Tensor]]:
+    with enable_grad() if create_graph else no_grad():
+        keep = create_graph if retain_graph is None else retain_graph
+        return backward_walk(cotangents, targets=targets, retain_graph=keep)
+
+
+def _seed(root: Tensor, gradient: Any) -> Tensor:
+    if not root.requires_grad:
+        raise GradientError("backward: this tensor does not require a gradient and no operation on it was recorded")
+    check_current(root)
+    if gradient is None:
+        if root.array.size != 1:
+            raise GradientError(
+                f"backward: a gradient can be left out for one element only; this tensor has shape {root.shape}, "
+                "pass a gradient of that shape"
+            )
+        return make_tensor(np.ones_like(root.array))
+    seed = gradient if isinstance(gradient, TensorBase) else make_tensor(np.asarray(gradient, dtype=root.dtype))
+    if seed.shape != root.shape:
+        raise ShapeError(f"backward: gradient of shape {seed.shape} for a tensor of shape {root.shape}")
+    return cast("Tensor", seed)
+
+
+def _edge_of(tensor: Tensor) -> Any:
+    if tensor.edge is None:
+        raise GradientError("grad: one of the inputs does not require a gradient")
+    return tensor.edge
+
+
+def check_current(tensor: Tensor) -> None:
+    """Raise if the memory changed, through another view, after this tensor's node was recorded."""
+    if tensor.node is not None and tensor.recorded != tensor.cell[0]:
+        raise GradientError(
+            f"{tensor.node!r}: its memory was changed in place through another view since it was recorded, so its "
+            "place in the graph is no longer true; take the view again after the change, or clone() before it"
+        )

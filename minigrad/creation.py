@@ -1,0 +1,139 @@
+"""Making tensors: from numbers, filled, counted, drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minigrad.core import TensorBase
+from minigrad.ops.operands import DEFAULT_DTYPE, shape_of
+from minigrad.random import generator
+from minigrad.tensor import Tensor
+
+__all__ = [
+    "arange",
+    "empty",
+    "eye",
+    "from_numpy",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "rand",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+    "tensor",
+    "zeros",
+    "zeros_like",
+]
+
+DType = npt.DTypeLike | None
+
+
+def tensor(data: Any, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """A new leaf with a copy of the numbers.
+
+    Arrays keep their type; Python floats become float32, integers int64. Raises GradientError for a gradient of integers.
+    """
+    if isinstance(data, TensorBase):
+        data = data.array
+    array = np.array(data, dtype=dtype)
+    if array.dtype == object:
+        raise ValueError("tensor: the nested lists are ragged or hold something other than numbers")
+    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+        array = array.astype(DEFAULT_DTYPE)
+    return Tensor(array, requires_grad)
+
+
+def from_numpy(array: npt.NDArray[Any]) -> Tensor:
+    """A tensor on the array's own memory."""
+    return Tensor(array)
+
+
+def zeros(*size: Any, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """All 0."""
+    return Tensor(np.zeros(shape_of(*size), dtype or DEFAULT_DTYPE), requires_grad)
+
+
+def ones(*size: Any, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """All 1."""
+    return Tensor(np.ones(shape_of(*size), dtype or DEFAULT_DTYPE), requires_grad)
+
+
+def empty(*size: Any, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """Not filled: whatever the memory held."""
+    return Tensor(np.empty(shape_of(*size), dtype or DEFAULT_DTYPE), requires_grad)
+
+
+def full(size: Any, fill_value: float, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """All `fill_value`; a Python number says the type as in `tensor`."""
+    kind = tensor(fill_value).dtype if dtype is None else dtype
+    return Tensor(np.full(shape_of(size), fill_value, kind), requires_grad)
+
+
+def zeros_like(input: TensorBase, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """All 0, in the other's shape and type."""
+    return Tensor(np.zeros(input.shape, dtype or input.dtype), requires_grad)
+
+
+def ones_like(input: TensorBase, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """All 1, in the other's shape and type."""
+    return Tensor(np.ones(input.shape, dtype or input.dtype), requires_grad)
+
+
+def full_like(input: TensorBase, fill_value: float, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """All `fill_value`, in the other's shape and type."""
+    return Tensor(np.full(input.shape, fill_value, dtype or input.dtype), requires_grad)
+
+
+def arange(start: float, end: float | None = None, step: float = 1, dtype: DType = None) -> Tensor:
+    """From `start` (0 if only one number is given) up to and without `end`: int64 if all are integers, else float32."""
+    first, last = (0, start) if end is None else (start, end)
+    whole = all(isinstance(n, (int, np.integer)) for n in (first, last, step))
+    return Tensor(np.arange(first, last, step).astype(dtype or (np.int64 if whole else DEFAULT_DTYPE)))
+
+
+def linspace(start: float, end: float, steps: int, dtype: DType = None) -> Tensor:
+    """`steps` numbers evenly from `start` to `end`, both included."""
+    return Tensor(np.linspace(start, end, steps, dtype=dtype or DEFAULT_DTYPE))
+
+
+def eye(n: int, m: int | None = None, dtype: DType = None) -> Tensor:
+    """1 on the diagonal, else 0."""
+    return Tensor(np.eye(n, m, dtype=dtype or DEFAULT_DTYPE))
+
+
+def rand(*size: Any, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """Uniform over [0, 1)."""
+    return Tensor(_drawn(generator().random, size, dtype), requires_grad)
+
+
+def randn(*size: Any, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """Normal with mean 0 and variance 1."""
+    return Tensor(_drawn(generator().standard_normal, size, dtype), requires_grad)
+
+
+def randn_like(input: TensorBase, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """Normal, in the other's shape and type."""
+    return randn(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def randint(low: int, high: int, size: Any, dtype: DType = None) -> Tensor:
+    """Integers from `low` up to and without `high`."""
+    return Tensor(np.asarray(generator().integers(low, high, shape_of(size))).astype(dtype or np.int64))
+
+
+def randperm(n: int) -> Tensor:
+    """The integers below `n` in random order."""
+    return Tensor(generator().permutation(n))
+
+
+def _drawn(draw: Any, size: tuple[Any, ...], dtype: DType) -> npt.NDArray[Any]:
+    wanted = np.dtype(dtype or DEFAULT_DTYPE)
+    own = wanted if wanted in (np.float32, np.float64) else np.dtype(np.float64)
+    return np.asarray(draw(shape_of(*size), dtype=own)).astype(wanted, copy=False)

@@ -1,0 +1,27 @@
+"""What can go wrong, by name."""
+
+__all__ = ["AnomalyError", "FileFormatError", "FreedGraphError", "GradientError", "MinigradError", "ShapeError"]
+
+
+class MinigradError(Exception):
+    """Everything that minigrad raises of its own."""
+
+
+class ShapeError(MinigradError, ValueError):
+    """Shapes that don't fit: the message names the operation, the argument, every shape and what would fit."""
+
+
+class GradientError(MinigradError, RuntimeError):
+    """A gradient was asked for that can't be had, or a derivative broke its promise."""
+
+
+class FreedGraphError(GradientError):
+    """A backward pass over a graph whose saved arrays an earlier backward pass has let go."""
+
+
+class AnomalyError(MinigradError, ArithmeticError):
+    """Anomaly mode saw the first NaN or Inf: the message names the operation and the line that called it."""
+
+
+class FileFormatError(MinigradError, ValueError):
+    """A file that is not what it should be: the message names the file, what is wrong and what was expected."""

@@ -1,0 +1,184 @@
+"""The recorded graph: nodes and the backward walk.
+
+A `Node` is one application of an operation. Its edges lead to where each input came from: the node that made it, a
+leaf tensor that wants a gradient, or None for a constant. Edges hold nodes, not tensors, so an array lives only as long as somebody
+needs it. Nodes are numbered as they are made; an input is always older than what is computed from it, so walking by
+falling number is walking in reverse topological order, without recursion and at any depth.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from minigrad.errors import FreedGraphError
+
+if TYPE_CHECKING:
+    from minigrad.op import Op
+    from minigrad.tensor import Tensor
+
+__all__ = ["Node", "Saved", "Shape", "backward_walk", "reachable"]
+
+Shape = tuple[int, ...]
+
+_numbers = itertools.count()
+
+
+class Saved(NamedTuple):
+    """An array kept for the backward pass, with its place in the graph and the version it had when it was kept."""
+
+    array: np.ndarray[Any, Any]
+    edge: Any
+    cell: list[int]
+    version: int
+
+
+class Node:
+    """One application of an operation: what it was, where its inputs came from, what its backward needs."""
+
+    __slots__ = (
+        "__weakref__",
+        "dtype",
+        "dtypes",
+        "edges",
+        "hooks",
+        "number",
+        "op",
+        "params",
+        "retain",
+        "saved",
+        "scope",
+        "shape",
+        "shapes",
+        "where",
+    )
+
+    def __init__(
+        self,
+        op: Op,
+        params: dict[str, Any],
+        edges: tuple[Any, ...],
+        shapes: tuple[Shape, ...],
+        dtypes: tuple[np.dtype[Any], ...],
+        shape: Shape,
+        dtype: np.dtype[Any],
+    ) -> None:
+        """Record an application; `saved`, `where` and `scope` are filled in by who records it."""
+        self.op = op
+        self.params = params
+        self.edges = edges
+        self.shapes = shapes
+        self.dtypes = dtypes
+        self.shape = shape
+        self.dtype = dtype
+        self.number = next(_numbers)
+        self.saved: dict[str, Saved] | None = {}
+        self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.retain: weakref.ref[Tensor] | None = None
+        self.where: str | None = None
+        self.scope: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} {list(self.shape)}>"
+
+    @property
+    def name(self) -> str:
+        """The operation's name."""
+        return self.op.name
+
+    @property
+    def parents(self) -> Iterator[Node]:
+        """The nodes that made the inputs, in the inputs' order, repeated where an input is."""
+        return (edge for edge in self.edges if isinstance(edge, Node))
+
+    def free(self) -> None:
+        """Let the saved arrays go; a later backward pass through this node raises."""
+        self.saved = None
+
+    def unfreed(self) -> dict[str, Saved]:
+        """The saved arrays, or an error that says why there are none."""
+        if self.saved is None:
+            raise FreedGraphError(
+                f"backward: the graph has been walked before and its saved arrays are freed (met at {self!r}); "
+                "pass retain_graph=True to the earlier backward() or grad() to walk it again"
+            )
+        return self.saved
+
+
+def reachable(roots: Iterable[Any]) -> list[Node]:
+    """All nodes that the roots were computed from, newest first: reverse topological order."""
+    seen: set[int] = set()
+    found: list[Node] = []
+    stack = [root for root in roots if isinstance(root, Node)]
+    while stack:
+        node = stack.pop()
+        if node.number not in seen:
+            seen.add(node.number)
+            found.append(node)
+            stack.extend(node.parents)
+    found.sort(key=lambda node: node.number, reverse=True)
+    return found
+
+
+def backward_walk(
+    roots: Sequence[tuple[Any, Tensor]],
+    *,
+    targets: Sequence[Any] | None = None,
+    retain_graph: bool = False,
+) -> list[tuple[Any, Tensor]]:
+    """Pull cotangents from the roots to the leaves, or only to `targets` (edges), and return what arrived.
+
+    Every node is visited once, when all that was computed from it has been; its cotangent is dropped as soon as it has
+    been pulled through. Without `retain_graph` the saved arrays go at the same moment.
+    """
+    nodes = reachable(edge for edge, _ in roots)
+    wanted = {id(edge) for edge in targets} if targets is not None else None
+    useful = _leading_to(wanted, nodes) if wanted is not None else None
+    pending: dict[int, tuple[Any, Tensor]] = {}
+    arrived: list[tuple[Any, Tensor]] = []
+    for edge, cotangent in roots:
+        _add(pending, edge, cotangent)
+    for node in nodes:
+        _, g = pending.pop(id(node), (None, None))
+        if g is None:
+            continue
+        g = _after_hooks(node, g)
+        if wanted is not None and id(node) in wanted:
+            arrived.append((node, g))
+        needs = tuple(edge is not None and (useful is None or id(edge) in useful) for edge in node.edges)
+        if any(needs):
+            for edge, part in zip(node.edges, node.op.pull(node, g, needs), strict=True):
+                if part is not None and edge is not None:
+                    _add(pending, edge, part)
+        if not retain_graph:
+            node.free()
+    arrived.extend(pending.values())  # what is left belongs to leaves
+    return arrived
+
+
+def _add(pending: dict[int, tuple[Any, Tensor]], edge: Any, cotangent: Tensor) -> None:
+    known = pending.get(id(edge))
+    pending[id(edge)] = (edge, cotangent if known is None else known[1] + cotangent)
+
+
+def _after_hooks(node: Node, g: Tensor) -> Tensor:
+    for hook in node.hooks or ():
+        changed = hook(g)
+        g = g if changed is None else changed
+    kept = node.retain() if node.retain is not None else None
+    if kept is not None:
+        kept.collect(g)
+    return g
+
+
+def _leading_to(wanted: set[int], nodes: Sequence[Node]) -> set[int]:
+    """The ids of edges through which a wanted one is reached, themselves included."""
+    useful = set(wanted)
+    for node in reversed(nodes):  # oldest first: inputs are settled before what was computed from them
+        if any(id(edge) in useful for edge in node.edges if edge is not None):
+            useful.add(id(node))
+    return useful

@@ -1,0 +1,154 @@
+"""The one room that knows numba: a decorator that owns flags, cache, threads and the un-jitted path.
+
+A kernel is a plain Python function over arrays. `@kernel` makes it a `Kernel`, which compiles on its first call and
+not before, so that `import minigrad` does not pay for importing numba. Under ``NUMBA_DISABLE_JIT=1`` or inside
+`python_mode()` the same function runs as plain Python: every kernel can be read, stepped through and tested that way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["Kernel", "get_num_threads", "kernel", "on_compile", "prange", "python_mode", "set_num_threads"]
+
+#: In plain Python a parallel range is a range; compiled kernels get numba's.
+prange = range
+
+# No "nnan"/"ninf": NaN and Inf must pass through. Reassociation lets sums use vector lanes; contraction allows FMA.
+_FASTMATH = {"reassoc", "contract", "arcp"}
+
+_python_only = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+_listeners: list[Callable[[str], None]] = []
+
+
+class Kernel:
+    """A function over arrays that is compiled by numba when it is first called.
+
+    Arrays come in, preallocated arrays go out: a kernel returns nothing, so that whoever calls it owns the memory.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, parallel: bool) -> None:
+        """Keep the function; nothing is imported or compiled yet."""
+        self.python = function
+        self.parallel = parallel
+        self._compiled: Callable[..., Any] | None = None
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run on these arrays: compiled, or as plain Python in `python_mode()`."""
+        if _python_only:
+            return self.python(*args)
+        return (self._compiled or self.dispatcher())(*args)
+
+    def dispatcher(self) -> Callable[..., Any]:
+        """Numba's dispatcher for this kernel, made once."""
+        if self._compiled is None:
+            self._compiled = self._jit()
+        return self._compiled
+
+    def _jit(self) -> Callable[..., Any]:
+        numba = _numba()
+        options = {
+            "parallel": self.parallel,
+            "fastmath": _FASTMATH,
+            "error_model": "numpy",
+            "nogil": True,
+        }
+        function = _with_compiled_globals(self.python, numba)
+        try:
+            return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        except RuntimeError as error:  # numba: "no locator available": neither beside the file nor in the user's cache
+            if "locator" not in str(error):
+                raise
+            _warn_uncached()
+            return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
+    """Make a function over arrays a `Kernel`; with ``parallel=True`` its `prange` loops run on all threads."""
+    if function is None:
+        return functools.partial(Kernel, parallel=parallel)
+    return Kernel(function, parallel=parallel)
+
+
+@contextlib.contextmanager
+def python_mode() -> Iterator[None]:
+    """Run every kernel as plain Python inside the block."""
+    global _python_only  # noqa: PLW0603 (one process-wide switch, as NUMBA_DISABLE_JIT is)
+    before, _python_only = _python_only, True
+    try:
+        yield
+    finally:
+        _python_only = before
+
+
+@contextlib.contextmanager
+def on_compile(callback: Callable[[str], None]) -> Iterator[None]:
+    """Call ``callback(kernel name)`` inside the block whenever a kernel is really compiled (not read from the cache)."""
+    _listeners.append(callback)
+    try:
+        yield
+    finally:
+        _listeners.remove(callback)
+
+
+def set_num_threads(n: int) -> None:
+    """Use ``n`` threads in parallel kernels, from 1 to the number that numba started with."""
+    most = _numba().config.NUMBA_NUM_THREADS
+    if not 1 <= n <= most:
+        raise ValueError(f"set_num_threads: {n} threads asked for; this process has 1 to {most}")
+    _numba().set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """The number of threads that parallel kernels use."""
+    return int(_numba().get_num_threads())
+
+
+@functools.cache
+def _numba() -> Any:
+    numba = importlib.import_module("numba")  # late: it costs a quarter of a second
+    event = importlib.import_module("numba.core.event")
+
+    class Announce(event.Listener):  # type: ignore[misc,name-defined]
+        def on_start(self, event: Any) -> None:
+            for listener in _listeners:
+                listener(event.data["dispatcher"].py_func.__name__)
+
+        def on_end(self, event: Any) -> None:
+            """Nothing to say when a compilation ends."""
+
+    event.register("numba:compile", Announce())
+    # Whether a loop could be made parallel is settled when the kernel is written, not when it runs.
+    warnings.filterwarnings("ignore", category=importlib.import_module("numba.core.errors").NumbaPerformanceWarning)
+    return numba
+
+
+def _with_compiled_globals(function: Callable[..., Any], numba: Any) -> Callable[..., Any]:
+    """The same function seeing numba's `prange`, and dispatchers where its module has kernels."""
+    replaced = {
+        name: value.dispatcher() if isinstance(value, Kernel) else numba.prange if value is prange else value
+        for name, value in function.__globals__.items()
+        if name in function.__code__.co_names or name.startswith("__")
+    }
+    twin = types.FunctionType(function.__code__, replaced, function.__name__, function.__defaults__)
+    twin.__qualname__ = function.__qualname__
+    twin.__module__ = function.__module__
+    return twin
+
+
+@functools.cache
+def _warn_uncached() -> None:
+    warnings.warn(
+        "minigrad: no writable place for compiled kernels; they are compiled anew in each process "
+        "(set NUMBA_CACHE_DIR to a writable folder)",
+        RuntimeWarning,
+        stacklevel=2,
+    )

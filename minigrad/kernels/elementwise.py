@@ -1,0 +1,73 @@
+"""Activation loops over flat contiguous arrays. The first argument says where the answer goes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minigrad.jit import kernel, prange
+
+__all__ = ["apply", "elu", "gate", "leaky", "maxout", "sigmoid"]
+
+#: Below this many elements one thread is faster than waking two.
+_CHUNK = 16384
+
+
+def apply(kernel: Any, *arrays: np.ndarray[Any, Any], settings: tuple[Any, ...] = ()) -> np.ndarray[Any, Any]:
+    """Run an elementwise kernel over arrays of one shape and type; the output is new and contiguous."""
+    out = np.empty(arrays[0].shape, arrays[0].dtype)
+    kernel(out.reshape(-1), *(np.ascontiguousarray(a).reshape(-1) for a in arrays), *settings)
+    return out
+
+
+@kernel(parallel=True)
+def leaky(out, x, slope):  # type: ignore[no-untyped-def]
+    """``x`` where positive, else ``slope * x``; NaN stays NaN."""
+    for part in prange((x.size + _CHUNK - 1) // _CHUNK):
+        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
+            out[i] = x[i] if x[i] > 0 else x[i] * slope
+
+
+@kernel(parallel=True)
+def gate(out, g, x, slope):  # type: ignore[no-untyped-def]
+    """``g`` where ``x`` is positive or NaN, else ``slope * g``."""
+    for part in prange((x.size + _CHUNK - 1) // _CHUNK):
+        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
+            out[i] = g[i] * slope if x[i] <= 0 else g[i]
+
+
+@kernel(parallel=True)
+def sigmoid(out, x):  # type: ignore[no-untyped-def]
+    """``1 / (1 + exp(-x))``; exp of a negative number only, so that nothing overflows."""
+    for part in prange((x.size + _CHUNK - 1) // _CHUNK):
+        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
+            e = math.exp(-abs(x[i]))
+            out[i] = (1 if x[i] >= 0 else e) / (1 + e)
+
+
+@kernel(parallel=True)
+def elu(out, x, alpha):  # type: ignore[no-untyped-def]
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
+    for part in prange((x.size + _CHUNK - 1) // _CHUNK):
+        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
+            out[i] = x[i] if x[i] > 0 else alpha * math.expm1(x[i])
+
+
+@kernel(parallel=True)
+def maxout(out, chosen, x):  # type: ignore[no-untyped-def]
+    """The largest of each row's pieces and which it was: (N, C, K, L) -> (N, C, L); the first of a tie, NaN wins."""
+    n, c, pieces, length = x.shape
+    for row in prange(n * c):
+        i, j = row // c, row % c
+        for at in range(length):
+            best = x[i, j, 0, at]
+            which = 0
+            for k in range(1, pieces):
+                value = x[i, j, k, at]
+                if value > best or (value != value and best == best):
+                    best = value
+                    which = k
+            out[i, j, at] = best
+            chosen[i, j, at] = which

@@ -1,0 +1,100 @@
+"""What the calling thread has switched on: recording, anomaly detection, the module whose forward is running."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from types import TracebackType
+
+__all__ = [
+    "detect_anomaly",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "modes",
+    "no_grad",
+    "set_grad_enabled",
+]
+
+
+class _Modes(threading.local):
+    grad = True
+    anomaly = False
+    #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
+    scope: str | None = None
+
+
+modes = _Modes()
+
+
+class _Switch(contextlib.ContextDecorator):
+    """Sets one mode inside a block or a decorated function; may be entered again while it is entered."""
+
+    _mode = "grad"
+
+    def __init__(self, value: bool) -> None:
+        self._value = value
+        self._before: list[bool] = []
+
+    def _recreate_cm(self) -> _Switch:
+        twin = object.__new__(type(self))
+        _Switch.__init__(twin, self._value)
+        return twin
+
+    def __enter__(self) -> None:
+        self._before.append(getattr(modes, self._mode))
+        setattr(modes, self._mode, self._value)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        setattr(modes, self._mode, self._before.pop())
+
+
+class no_grad(_Switch):  # noqa: N801 (PyTorch's name)
+    """Record nothing inside the block: results don't require a gradient."""
+
+    def __init__(self) -> None:
+        """Switch recording off."""
+        super().__init__(False)
+
+
+class enable_grad(_Switch):  # noqa: N801
+    """Record inside the block, also within `no_grad`."""
+
+    def __init__(self) -> None:
+        """Switch recording on."""
+        super().__init__(True)
+
+
+class inference_mode(no_grad):  # noqa: N801
+    """Record nothing inside the block; the name that PyTorch gives to code that will never ask for gradients."""
+
+
+class set_grad_enabled(_Switch):  # noqa: N801
+    """Record or not, as `mode` says; as a statement it lasts until it is set again, as a block until its end."""
+
+    def __init__(self, mode: bool) -> None:
+        """Set it now; leaving a `with` block puts back what was set before this call."""
+        super().__init__(mode)
+        self._before.append(modes.grad)
+        modes.grad = mode
+
+    def __enter__(self) -> None:
+        """Nothing more to do: it was set when it was made."""
+
+
+class detect_anomaly(_Switch):  # noqa: N801
+    """Raise `AnomalyError` where the first NaN or Inf appears, forward or backward, naming operation and user line.
+
+    Each operation's result is looked at, and each records the line that called it: for finding a fault, not for use.
+    """
+
+    _mode = "anomaly"
+
+    def __init__(self, mode: bool = True) -> None:
+        """Switch detection on (or off, with ``mode=False``) for the block."""
+        super().__init__(mode)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations on tensors that require a gradient are recorded."""
+    return bool(modes.grad)

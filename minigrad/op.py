@@ -1,0 +1,354 @@
+"""The Op record: everything that is known of one operation, in one place, and how it is applied and pulled back.
+
+    exp = Op("exp", forward=np.exp, vjp={"x": lambda g, out: g * out}, ...)
+
+``forward(*arrays, **params)`` takes arrays by position and settings by keyword; the names of its positional parameters
+are the names of the inputs. ``vjp`` holds one formula for each input that has a derivative (or for a tuple of inputs that
+share the work). A formula takes the cotangent first and then, *by the names of its own parameters*, whatever it needs:
+inputs, ``out``, further outputs, and, keyword-only, settings, ``shapes`` (of the inputs), ``needs``. So the formulas are
+also the declaration of what the backward pass keeps: the engine saves an array if and only if a formula that will be
+asked for names it. Formulas are written in operations on Tensors, so that a gradient is a graph too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from minigrad.core import Array, TensorBase, check_current, make_tensor
+from minigrad.errors import AnomalyError, GradientError, ShapeError
+from minigrad.graph import Node, Saved, Shape
+from minigrad.modes import modes
+
+if TYPE_CHECKING:
+    from minigrad.tensor import Tensor
+
+__all__ = ["REGISTRY", "Op", "Sample", "register"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs on which an operation is tested.
+
+    Floating-point arrays are given in float64. `kink` marks inputs at which the derivative is one-sided, so that it is
+    compared with PyTorch's choice (`expected`, by input) and not with finite differences. `why` says which branch it is for.
+    """
+
+    inputs: tuple[Any, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    kink: Mapping[str, Any] | None = None
+    why: str = ""
+
+
+class _Formula(NamedTuple):
+    targets: tuple[int, ...]  # the inputs it gives cotangents for
+    function: Callable[..., Any]
+    arrays: tuple[str, ...]  # kept inputs and outputs, by position
+    settings: tuple[str, ...]  # by keyword: params, "shapes", "needs"
+    joint: bool
+
+
+class _Plan(NamedTuple):
+    formulas: tuple[_Formula, ...]
+    inputs: tuple[tuple[str, int], ...]  # what to keep of the inputs
+    outputs: tuple[tuple[str, int], ...]  # and of the outputs
+
+
+#: All operations by name.
+REGISTRY: dict[str, Op] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation; see the head of this file for `forward` and `vjp`.
+
+    `shape(*shapes, **params)` gives the output's shape from shapes alone and raises ShapeError with every dimension in
+    the message. A forward that hands arrays to a kernel asks it first, since kernels check no bounds.
+    `reference(*arrays, **params)` is plain numpy, obviously right, written another way than the forward.
+    `samples(rng)` yields small inputs that reach every branch. `flops` and `macs` (out shape, input shapes, params) count
+    from shapes alone. `outputs` names what forward returns: the first has the derivative, the others are by-products.
+    `broadcasts`: input shapes may be narrower than the output; cotangents are summed back here, once for all.
+    `view`: the output may share the first input's memory. `family` groups operations for pictures and tests.
+    """
+
+    name: str
+    forward: Callable[..., Any]
+    shape: Callable[..., Shape]
+    vjp: Mapping[str | tuple[str, ...], Callable[..., Any]] = field(default_factory=dict)
+    reference: Callable[..., Any] | None = None
+    samples: Callable[[np.random.Generator], Iterable[Sample]] | None = None
+    flops: Callable[..., int] = lambda out, *shapes, **params: 0
+    macs: Callable[..., int] = lambda out, *shapes, **params: 0
+    outputs: tuple[str, ...] = ("out",)
+    family: str = "other"
+    broadcasts: bool = False
+    view: bool = False
+    onnx: str | None = None
+    doc: str = ""
+
+    @functools.cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs, as `forward` spells them; a starred one stands for any number."""
+        return tuple(p.name for p in self._parameters if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD)
+
+    @functools.cached_property
+    def variadic(self) -> bool:
+        """Whether `forward` takes any number of arrays."""
+        return any(p.kind is p.VAR_POSITIONAL for p in self._parameters)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether any input has a derivative."""
+        return bool(self.vjp)
+
+    @property
+    def saves(self) -> tuple[str, ...]:
+        """What the backward pass keeps when every input needs its gradient."""
+        plan = self._plan((True,) * len(self.inputs))
+        return tuple(name for name, _ in (*plan.inputs, *plan.outputs))
+
+    # -------------------------------------------------------------------------------------------- forward
+
+    def __call__(self, *inputs: TensorBase | None, **params: Any) -> Tensor:
+        """Apply to tensors and give the (first) output."""
+        return self.apply(*inputs, **params)[0]
+
+    def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
+        """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
+        arrays = [None if x is None else x.array for x in inputs]
+        try:
+            with np.errstate(all="ignore"):  # Inf and NaN come in silence, as floating point has them
+                result = self.forward(*arrays, **params)
+        except (ValueError, IndexError, TypeError) as error:
+            raise self._explained(error, arrays, params) from error
+        results = result if type(result) is tuple else (result,)
+        edges = tuple(self._edge(x) for x in inputs)
+        recording = modes.grad and self.vjp and any(edge is not None for edge in edges)
+        node = self._record(inputs, arrays, params, edges, results) if recording else None
+        if modes.anomaly:
+            self._look(arrays, results, node)
+        out = make_tensor(results[0], node)
+        if self.view and inputs[0] is not None and np.may_share_memory(results[0], inputs[0].array):
+            out.cell = inputs[0].cell
+            out.recorded = out.cell[0]
+        return (out, *(make_tensor(extra) for extra in results[1:]))
+
+    @staticmethod
+    def _edge(x: TensorBase | None) -> Any:
+        if x is None:
+            return None
+        if x.node is None:
+            return x if x._leaf_requires_grad else None
+        if x.recorded != x.cell[0]:
+            check_current(x)
+        return x.node
+
+    def _record(
+        self,
+        inputs: tuple[TensorBase | None, ...],
+        arrays: list[Array | None],
+        params: dict[str, Any],
+        edges: tuple[Any, ...],
+        results: tuple[Any, ...],
+    ) -> Node | None:
+        plan = self._plan(tuple(edge is not None for edge in edges))
+        if not plan.formulas:
+            return None
+        out = results[0]
+        node = Node(
+            self,
+            params,
+            edges,
+            tuple(() if a is None else a.shape for a in arrays),
+            tuple(out.dtype if a is None else a.dtype for a in arrays),
+            out.shape,
+            out.dtype,
+        )
+        saved = cast(dict[str, Saved], node.saved)
+        for name, at in plan.inputs:
+            x = inputs[at]
+            if x is not None:
+                saved[name] = Saved(x.array, edges[at], x.cell, x.cell[0])
+        for name, at in plan.outputs:
+            cell = inputs[0].cell if self.view and inputs[0] is not None else [0]
+            saved[name] = Saved(results[at], node if at == 0 else None, cell, cell[0])
+        node.scope = modes.scope
+        if modes.anomaly:
+            node.where = _user_line()
+        return node
+
+    # -------------------------------------------------------------------------------------------- backward
+
+    def pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
+        """The cotangents of the inputs that need one, from the output's; checked against each input's shape and dtype."""
+        saved = node.unfreed()
+        parts: list[Tensor | None] = [None] * len(needs)
+        for formula in self._plan(needs).formulas:
+            kept = [self._restore(node, saved[name]) if name in saved else None for name in formula.arrays]
+            settings = {name: self._setting(node, name, needs) for name in formula.settings}
+            result = formula.function(g, *kept, **settings)
+            for target, part in zip(formula.targets, result if formula.joint else (result,), strict=True):
+                if needs[target] and part is not None:
+                    parts[target] = self._fitted(node, target, part)
+        if modes.anomaly:
+            self._look_back(node, g, parts)
+        return parts
+
+    def _restore(self, node: Node, kept: Saved) -> Tensor:
+        if kept.cell[0] != kept.version:
+            raise GradientError(
+                f"backward of {self.name}: an array of shape {kept.array.shape} that it kept was changed in place after "
+                f"the forward pass (version {kept.cell[0]}, kept at {kept.version}); change a clone() instead"
+                + (f"; recorded at {node.where}" if node.where else "")
+            )
+        if isinstance(kept.edge, TensorBase):
+            return cast("Tensor", kept.edge)
+        return make_tensor(kept.array, kept.edge)
+
+    @staticmethod
+    def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:
+        if name == "shapes":
+            return node.shapes
+        return needs if name == "needs" else node.params[name]
+
+    def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
+        """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
+        shape, dtype = node.shapes[target], node.dtypes[target]
+        if self.broadcasts and part.shape != shape:
+            part = part.sum_to(shape)
+        if part.array.dtype != dtype:
+            part = part.to(dtype)
+        if part.array.shape != shape:
+            raise GradientError(
+                f"derivative of {self.name} for input {target}: a cotangent of shape {part.shape} "
+                f"for an input of shape {shape}"
+            )
+        return part
+
+    # -------------------------------------------------------------------------------------------- plans
+
+    @functools.cached_property
+    def _parameters(self) -> list[inspect.Parameter]:
+        try:
+            return list(inspect.signature(self.forward).parameters.values())
+        except ValueError as error:  # numpy's ufuncs tell their arity but not their names
+            raise TypeError(f"{self.name}: forward must have a signature; wrap it in a lambda") from error
+
+    def _plan(self, needs: tuple[bool, ...]) -> _Plan:
+        """Which formulas to run and what they keep, for this pattern of wanted gradients."""
+        plan = self._plans.get(needs)
+        if plan is None:
+            plan = self._plans[needs] = self._make_plan(needs)
+        return plan
+
+    @functools.cached_property
+    def _plans(self) -> dict[tuple[bool, ...], _Plan]:
+        return {}
+
+    def _make_plan(self, needs: tuple[bool, ...]) -> _Plan:
+        names = self.slots(len(needs))
+        owners = [self.inputs[min(i, len(self.inputs) - 1)] for i in range(len(needs))]
+        formulas = []
+        for key, function in self.vjp.items():
+            wanted = (key,) if isinstance(key, str) else key
+            targets = tuple(i for i, owner in enumerate(owners) if owner in wanted)
+            if any(needs[i] for i in targets):
+                joint = not isinstance(key, str) or (self.variadic and self.inputs[-1] in wanted)
+                formulas.append(self._formula(targets, function, joint))
+        kept = {name for formula in formulas for name in formula.arrays}
+        return _Plan(
+            tuple(formulas),
+            tuple((name, i) for i, name in enumerate(names) if name in kept),
+            tuple((name, i) for i, name in enumerate(self.outputs) if name in kept),
+        )
+
+    def slots(self, count: int) -> list[str]:
+        """A name for each of `count` inputs: those of `forward`, a starred one numbered."""
+        if not self.variadic:
+            return list(self.inputs[:count])
+        *fixed, star = self.inputs
+        return fixed + [f"{star}{i}" for i in range(count - len(fixed))]
+
+    @staticmethod
+    def _formula(targets: tuple[int, ...], function: Callable[..., Any], joint: bool) -> _Formula:
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        arrays = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        settings = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return _Formula(targets, function, arrays, settings, joint)
+
+    # -------------------------------------------------------------------------------------------- messages
+
+    def _explained(self, error: Exception, arrays: list[Array | None], params: dict[str, Any]) -> Exception:
+        """The shape rule's own message where it has one: it names what would fit."""
+        try:
+            self.shape(*(() if a is None else a.shape for a in arrays), **params)
+        except ShapeError as better:
+            return better
+        if isinstance(error, ShapeError):
+            return error
+        shown = ", ".join("none" if a is None else f"{a.dtype}{list(a.shape)}" for a in arrays)
+        return type(error)(f"{self.name}({shown}{''.join(f', {k}={v!r}' for k, v in params.items())}): {error}")
+
+    def _look(self, arrays: list[Array | None], results: tuple[Any, ...], node: Node | None) -> None:
+        out = results[0]
+        if _finite(out) or not all(a is None or _finite(a) for a in arrays):
+            return
+        kind = "NaN" if np.isnan(out).any() else "Inf"
+        where = node.where if node is not None and node.where else _user_line()
+        raise AnomalyError(f"{self.name}: the first {kind} appears in the forward pass, called at {where}")
+
+    def _look_back(self, node: Node, g: Tensor, parts: list[Tensor | None]) -> None:
+        if not _finite(g.array):
+            return
+        for name, part in zip(self.slots(len(parts)), parts, strict=True):
+            if part is not None and not _finite(part.array):
+                kind = "NaN" if np.isnan(part.array).any() else "Inf"
+                raise AnomalyError(
+                    f"{self.name}: the first {kind} of the backward pass appears in its gradient for '{name}'; "
+                    f"the forward pass called it at {node.where or '(recorded outside detect_anomaly)'}"
+                )
+
+
+def register(op: Op) -> Op:
+    """Enter an operation in the REGISTRY, where the tests, the pictures and the compiler find it."""
+    if op.name in REGISTRY:
+        raise ValueError(f"an operation named {op.name!r} is registered already")
+    known = {*op.inputs, *op.outputs}
+    if len(known) < len(op.inputs) + len(op.outputs):
+        raise ValueError(f"{op.name}: an input and an output share a name: {op.inputs}, {op.outputs}")
+    for key, function in op.vjp.items():
+        for name in (key,) if isinstance(key, str) else key:
+            if name not in op.inputs:
+                raise ValueError(f"{op.name}: a derivative for {name!r}, but the inputs are {op.inputs}")
+        for name in Op._formula((), function, False).arrays:
+            if name not in known and not op.variadic:
+                raise ValueError(f"{op.name}: a derivative asks for {name!r}, which is neither input nor output")
+    REGISTRY[op.name] = op
+    return op
+
+
+def _finite(array: Array) -> bool:
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
+
+
+_ROOMS = {str(Path(__file__).parent)}
+
+
+def own_room(folder: str) -> None:
+    """Leave files in `folder` out when looking for the user's line: they are minigrad's own."""
+    _ROOMS.add(folder)
+
+
+def _user_line() -> str:
+    """File, line and function of the nearest caller outside minigrad."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and any(frame.f_code.co_filename.startswith(room) for room in _ROOMS):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

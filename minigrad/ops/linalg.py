@@ -1,0 +1,151 @@
+"""Matrix products. BLAS does the arithmetic, through numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minigrad.core import Array, TensorBase
+from minigrad.errors import ShapeError
+from minigrad.graph import Shape
+from minigrad.op import Op, Sample, register
+from minigrad.ops.elementwise import broadcast_shape
+from minigrad.ops.movement import reshape, squeeze, unsqueeze
+from minigrad.ops.operands import Operand, as_tensor, operands
+
+if TYPE_CHECKING:
+    from minigrad.tensor import Tensor
+
+__all__ = ["dot", "linear", "matmul", "mm"]
+
+
+def _matmul_shape(a: Shape, b: Shape) -> Shape:
+    if len(a) < 2 or len(b) < 2 or a[-1] != b[-2]:
+        raise ShapeError(
+            f"matmul: shapes {list(a)} and {list(b)}: the last length of the first must equal the last but one of the second"
+        )
+    return (
+        (*broadcast_shape("matmul (leading axes)", a[:-2], b[:-2]), a[-2], b[-1]) if a[:-2] + b[:-2] else (a[0], b[1])
+    )
+
+
+def _matmul_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for a, b in (((2, 3), (3, 4)), ((2, 1, 2, 3), (3, 3, 1)), ((2, 3), (4, 3, 2)), ((2, 0), (0, 3)), ((0, 2), (2, 3))):
+        yield Sample((rng.normal(size=a), rng.normal(size=b)))
+
+
+# (..., I, K) @ (..., K, J) -> (..., I, J); leading axes broadcast
+_matmul = register(
+    Op(
+        "matmul",
+        lambda a, b: np.matmul(a, b),
+        _matmul_shape,
+        {"a": lambda g, b: matmul(g, b.mT), "b": lambda g, a: matmul(a.mT, g)},
+        lambda a, b: np.einsum("...ik,...kj->...ij", a, b),
+        _matmul_samples,
+        flops=lambda out, a, b: 2 * math.prod(out) * a[-1],
+        macs=lambda out, a, b: math.prod(out) * a[-1],
+        family="linear",
+        broadcasts=True,
+        onnx="MatMul",
+    )
+)
+
+
+def matmul(input: Operand, other: Operand) -> Tensor:
+    """The matrix product, leading axes broadcast; a vector stands for a row on the left, for a column on the right."""
+    a, b = operands(input, other)
+    if not a.ndim or not b.ndim:
+        raise ShapeError(f"matmul: both need an axis at least, got shapes {list(a.shape)} and {list(b.shape)}")
+    out = _matmul(unsqueeze(a, 0) if a.ndim == 1 else a, unsqueeze(b, 1) if b.ndim == 1 else b)
+    if b.ndim == 1:
+        out = squeeze(out, -1)
+    if a.ndim == 1:
+        out = squeeze(out, -1 if b.ndim == 1 else -2)
+    return out
+
+
+mm = matmul
+
+
+def dot(input: TensorBase, other: TensorBase) -> Tensor:
+    """The inner product of two vectors."""
+    if input.ndim != 1 or input.shape != other.shape:
+        raise ShapeError(f"dot: two vectors of one length, got shapes {list(input.shape)} and {list(other.shape)}")
+    return matmul(input, other)
+
+
+def _linear_shape(input: Shape, weight: Shape, bias: Shape | None = None) -> Shape:
+    if not input or len(weight) != 2 or input[-1] != weight[1]:
+        raise ShapeError(
+            f"linear: input of shape {list(input)} and weight of shape {list(weight)} (out, in): the input's last length "
+            f"must be {weight[-1] if weight else 'in'}"
+        )
+    if bias and bias != weight[:1]:
+        raise ShapeError(f"linear: bias of shape {list(bias)}; the weight of shape {list(weight)} wants [{weight[0]}]")
+    return (*input[:-1], weight[0])
+
+
+def _linear_forward(input: Array, weight: Array, bias: Array | None = None) -> Array:
+    _linear_shape(input.shape, weight.shape, None if bias is None else bias.shape)
+    out = input @ weight.T
+    return out if bias is None else np.add(out, bias, out=out)
+
+
+def _linear_weight(g: Tensor, input: Tensor) -> Tensor:
+    rows = math.prod(input.shape[:-1])  # (rows, out)' @ (rows, in)
+    return _matmul(reshape(g, (rows, g.shape[-1])).T, reshape(input, (rows, input.shape[-1])))
+
+
+def _linear_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for x, w in (((2, 3), (4, 3)), ((3,), (2, 3)), ((2, 1, 3), (1, 3)), ((0, 3), (2, 3))):
+        yield Sample((rng.normal(size=x), rng.normal(size=w), rng.normal(size=w[0])))
+    yield Sample((rng.normal(size=(2, 3)), rng.normal(size=(4, 3)), None), why="no bias")
+
+
+_linear = register(
+    Op(
+        "linear",
+        _linear_forward,
+        _linear_shape,
+        {
+            "input": lambda g, weight: matmul(g, weight),
+            "weight": _linear_weight,
+            "bias": lambda g: g.sum_to((g.shape[-1],)),
+        },
+        lambda x, w, b=None: np.tensordot(x, w, (-1, 1)) + (0 if b is None else b),
+        _linear_samples,
+        flops=lambda out, x, w, *bias: math.prod(out) * (2 * w[1] + bool(bias and bias[0])),
+        macs=lambda out, x, w, *_: math.prod(out) * w[1],
+        family="linear",
+        onnx="Gemm",
+    )
+)
+
+
+def linear(input: Operand, weight: TensorBase, bias: TensorBase | None = None) -> Tensor:
+    """``input @ weight.T + bias``: (..., in), (out, in), (out) -> (..., out)."""
+    return _linear(as_tensor(input), weight, bias)
+
+
+class LinalgMethods(TensorBase):
+    """Matrix products of a tensor."""
+
+    __slots__ = ()
+
+    def __matmul__(self, other: Operand) -> Tensor:
+        return matmul(self, other)
+
+    def __rmatmul__(self, other: Operand) -> Tensor:
+        return matmul(other, self)
+
+    def matmul(self, other: Operand) -> Tensor:
+        """The matrix product."""
+        return matmul(self, other)
+
+    def mm(self, other: Operand) -> Tensor:
+        """The matrix product."""
+        return matmul(self, other)

@@ -1,0 +1,344 @@
+"""Reductions: sums, means, products, extremes, and what is built of them."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from minigrad.core import Array, TensorBase
+from minigrad.errors import ShapeError
+from minigrad.graph import Shape
+from minigrad.op import Op, Sample, register
+from minigrad.ops.index import gather
+from minigrad.ops.movement import expand, normal_axis, reshape, unsqueeze
+from minigrad.ops.operands import as_float, cast
+
+if TYPE_CHECKING:
+    from minigrad.tensor import Tensor
+
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "sum",
+    "sum_to",
+]
+
+Dims = int | Sequence[int] | None
+
+
+def _axes(name: str, dim: Dims, ndim: int) -> Shape:
+    """All axes for None; otherwise those named, counted from the front, each once."""
+    if dim is None:
+        return tuple(range(ndim))
+    axes = tuple(normal_axis(name, d, ndim) for d in ((dim,) if isinstance(dim, int) else dim))
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{name}: dim {dim} names an axis twice")
+    return axes if ndim else ()
+
+
+def _reduced(x: Shape, *, dims: Shape, keepdim: bool) -> Shape:
+    return tuple(1 if i in dims else n for i, n in enumerate(x) if keepdim or i not in dims)
+
+
+def _spread(g: Tensor, shape: Shape, dims: Shape) -> Tensor:
+    """A reduced tensor back over the axes that were reduced."""
+    return expand(reshape(g, _reduced(shape, dims=dims, keepdim=True)), shape)
+
+
+def _samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for shape, dims, keepdim in (
+        ((2, 3, 4), (1,), False),
+        ((2, 3, 4), (0, 2), True),
+        ((3,), (0,), False),
+        ((), (), False),
+    ):
+        yield Sample(
+            (rng.permutation(math.prod(shape)).reshape(shape) * 0.3 - 1.1,), {"dims": dims, "keepdim": keepdim}
+        )
+
+
+def _samples_with_empty(rng: np.random.Generator) -> Iterator[Sample]:
+    yield from _samples(rng)
+    yield Sample((rng.normal(size=(0, 3)),), {"dims": (0,), "keepdim": False}, why="nothing to reduce")
+
+
+def _folded(start: float, step: Callable[[Any, Any], Any]) -> Callable[..., Array]:
+    """A reference: a Python loop over the elements, folding each into its place in the output."""
+
+    def reference(x: Array, *, dims: Shape, keepdim: bool) -> Array:
+        out = np.full(_reduced(x.shape, dims=dims, keepdim=True), start, x.dtype)
+        for index in np.ndindex(x.shape):
+            place = tuple(0 if i in dims else n for i, n in enumerate(index))
+            out[place] = step(out[place], x[index])
+        return out.reshape(_reduced(x.shape, dims=dims, keepdim=keepdim))
+
+    return reference
+
+
+def _reduction(
+    name: str, forward: Any, reference: Any, vjp: Any, samples: Any = _samples, onnx: str | None = None
+) -> Op:
+    return register(
+        Op(
+            name,
+            lambda x, *, dims, keepdim: np.asarray(forward(x, axis=dims, keepdims=keepdim)),
+            _reduced,
+            vjp,
+            reference,
+            samples,
+            flops=lambda out, x, **_: math.prod(x),
+            family="reduction",
+            onnx=onnx,
+        )
+    )
+
+
+_sum = _reduction(
+    "sum",
+    np.sum,
+    _folded(0, lambda a, b: a + b),
+    {"x": lambda g, *, shapes, dims: _spread(g, shapes[0], dims)},
+    _samples_with_empty,
+    "ReduceSum",
+)
+
+
+def _mean_pull(g: Tensor, *, shapes: tuple[Shape, ...], dims: Shape) -> Tensor:
+    return _spread(g / math.prod(shapes[0][d] for d in dims), shapes[0], dims)
+
+
+def _mean_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
+    count = math.prod(x.shape[d] for d in axis)
+    return np.asarray(np.true_divide(x.sum(axis=axis, keepdims=keepdims), x.dtype.type(count)))
+
+
+_mean = _reduction(
+    "mean",
+    _mean_forward,
+    lambda x, *, dims, keepdim: np.asarray(np.average(x, axis=dims, keepdims=keepdim)),
+    {"x": _mean_pull},
+    onnx="ReduceMean",
+)
+
+
+def _extreme_pull(g: Tensor, x: Tensor, out: Tensor, *, dims: Shape) -> Tensor:
+    ties = cast(x == _spread(out, x.shape, dims), dtype=x.dtype)
+    return _spread(g, x.shape, dims) * ties / _spread(_sum(ties, dims=dims, keepdim=False), x.shape, dims)
+
+
+def _tied(rng: np.random.Generator) -> Iterator[Sample]:
+    yield from _samples(rng)
+    x = np.array([[2.0, 2.0, 2.0, 2.0]])
+    yield Sample(
+        (x,), {"dims": (1,), "keepdim": False}, kink={"x": np.full((1, 4), 0.25)}, why="a tie is shared evenly"
+    )
+
+
+_amax = _reduction("amax", np.max, _folded(-np.inf, builtins.max), {"x": _extreme_pull}, _tied, "ReduceMax")
+_amin = _reduction("amin", np.min, _folded(np.inf, builtins.min), {"x": _extreme_pull}, _tied, "ReduceMin")
+
+
+def _prod_pull(g: Tensor, x: Tensor, *, dims: Shape) -> Tensor:
+    """For each element the product of the others, taken over a square with ones on its diagonal: right at zeros too."""
+    kept = tuple(i for i in range(x.ndim) if i not in dims)
+    order = kept + dims
+    n = math.prod(x.shape[i] for i in dims)
+    rows = x.permute(order).reshape((*(x.shape[i] for i in kept), n))
+    eye = np.eye(n, dtype=bool)
+    square = unsqueeze(rows, -2).expand((*rows.shape[:-1], n, n))
+    others = _prod(square.masked_fill(eye, 1.0), dims=(square.ndim - 1,), keepdim=False)
+    back = others.reshape(tuple(x.shape[i] for i in order)).permute(tuple(np.argsort(order).tolist()))
+    return _spread(g, x.shape, dims) * back
+
+
+def _prod_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    yield from _samples_with_empty(rng)
+    yield Sample((np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 1.0]]),), {"dims": (1,), "keepdim": False}, why="zeros")
+
+
+_prod = _reduction("prod", np.prod, _folded(1, lambda a, b: a * b), {"x": _prod_pull}, _prod_samples, "ReduceProd")
+_all = _reduction("all", np.all, lambda x, *, dims, keepdim: np.min(x != 0, axis=dims, keepdims=keepdim), {})
+_any = _reduction("any", np.any, lambda x, *, dims, keepdim: np.max(x != 0, axis=dims, keepdims=keepdim), {})
+
+
+def sum(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The sum over all axes or over `dim`; of nothing, 0. Booleans and integers are summed as int64."""
+    return _sum(input, dims=_axes("sum", dim, input.ndim), keepdim=keepdim)
+
+
+def mean(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The mean over all axes or over `dim`; of nothing, NaN."""
+    return _mean(as_float(input), dims=_axes("mean", dim, input.ndim), keepdim=keepdim)
+
+
+def prod(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The product over all axes or over `dim`."""
+    return _prod(input, dims=_axes("prod", dim, input.ndim), keepdim=keepdim)
+
+
+def amax(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The largest over all axes or over `dim`; the gradient of a tie is shared evenly."""
+    return _amax(input, dims=_axes("amax", dim, input.ndim), keepdim=keepdim)
+
+
+def amin(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The smallest over all axes or over `dim`; the gradient of a tie is shared evenly."""
+    return _amin(input, dims=_axes("amin", dim, input.ndim), keepdim=keepdim)
+
+
+def all(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether every element is true."""
+    return _all(input, dims=_axes("all", dim, input.ndim), keepdim=keepdim)
+
+
+def any(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether some element is true."""
+    return _any(input, dims=_axes("any", dim, input.ndim), keepdim=keepdim)
+
+
+def sum_to(input: TensorBase, shape: Shape) -> Tensor:
+    """Summed to a shape that broadcasts to this one: what undoes a broadcast."""
+    lead = input.ndim - len(shape)
+    dims = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and input.shape[lead + i] != 1)
+    return reshape(_sum(input, dims=dims, keepdim=False), shape)
+
+
+# ------------------------------------------------------------------------------------------------ where the extreme is
+
+
+def _arg_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    yield Sample((rng.normal(size=(2, 3, 4)),), {"dim": 1})
+    yield Sample((np.array([1.0, 3.0, 3.0]),), {"dim": 0}, why="the first of a tie")
+
+
+def _arg(name: str, forward: Any, better: Callable[[Any, Any], Any], onnx: str) -> Op:
+    def reference(x: Array, *, dim: int) -> Array:
+        rows = np.moveaxis(x, dim, -1)
+        found = [better(range(len(row)), row) for row in rows.reshape(-1, rows.shape[-1]).tolist()]
+        return np.array(found).reshape(rows.shape[:-1])
+
+    return register(
+        Op(
+            name,
+            lambda x, *, dim: np.asarray(forward(x, axis=dim)),
+            lambda x, *, dim: (*x[:dim], *x[dim + 1 :]),
+            reference=reference,
+            samples=_arg_samples,
+            family="reduction",
+            onnx=onnx,
+        )
+    )
+
+
+_argmax = _arg("argmax", np.argmax, lambda places, row: builtins.max(places, key=row.__getitem__), "ArgMax")
+_argmin = _arg("argmin", np.argmin, lambda places, row: builtins.min(places, key=row.__getitem__), "ArgMin")
+
+
+class Extreme(NamedTuple):
+    """Values and where they were found."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _where_extreme(name: str, op: Op, input: TensorBase, dim: int | None, keepdim: bool) -> Tensor:
+    if input.numel() == 0:
+        raise ShapeError(f"{name}: a tensor of shape {list(input.shape)} has no elements to choose from")
+    flat = dim is None or input.ndim == 0
+    x, axis = (reshape(input, (-1,)), 0) if flat else (input, normal_axis(name, dim or 0, input.ndim))
+    found = op(x, dim=axis)
+    return unsqueeze(found, axis) if keepdim and not flat else found
+
+
+def argmax(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the largest (of all in row order, or along `dim`); the first of a tie."""
+    return _where_extreme("argmax", _argmax, input, dim, keepdim)
+
+
+def argmin(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the smallest (of all in row order, or along `dim`); the first of a tie."""
+    return _where_extreme("argmin", _argmin, input, dim, keepdim)
+
+
+def _extreme(name: str, op: Op, input: TensorBase, dim: int, keepdim: bool) -> Extreme:
+    indices = _where_extreme(name, op, input, dim, keepdim=True)
+    values = gather(input, dim, indices) if input.ndim else reshape(input, ())
+    if not keepdim and input.ndim:
+        values, indices = values.squeeze(dim), indices.squeeze(dim)
+    return Extreme(values, indices)
+
+
+def max(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The largest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient."""
+    return amax(input) if dim is None else _extreme("max", _argmax, input, dim, keepdim)
+
+
+def min(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The smallest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient."""
+    return amin(input) if dim is None else _extreme("min", _argmin, input, dim, keepdim)
+
+
+class ReduceMethods(TensorBase):
+    """Reductions of a tensor."""
+
+    __slots__ = ()
+
+    def sum_to(self, shape: Shape) -> Tensor:
+        """Summed to a shape that broadcasts to this one."""
+        return sum_to(self, shape)
+
+    def sum(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The sum, over all axes or over `dim`."""
+        return sum(self, dim, keepdim)
+
+    def mean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The mean, over all axes or over `dim`."""
+        return mean(self, dim, keepdim)
+
+    def prod(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The product, over all axes or over `dim`."""
+        return prod(self, dim, keepdim)
+
+    def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The largest, ties sharing the gradient, over all axes or over `dim`."""
+        return amax(self, dim, keepdim)
+
+    def amin(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The smallest, ties sharing the gradient, over all axes or over `dim`."""
+        return amin(self, dim, keepdim)
+
+    def all(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether every element is true, over all axes or over `dim`."""
+        return all(self, dim, keepdim)
+
+    def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether some element is true, over all axes or over `dim`."""
+        return any(self, dim, keepdim)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """The index of the largest, of all or along `dim`."""
+        return argmax(self, dim, keepdim)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """The index of the smallest, of all or along `dim`."""
+        return argmin(self, dim, keepdim)
+
+    def max(self, dim: int | None = None, keepdim: bool = False) -> Any:
+        """The largest of all, or ``(values, indices)`` along `dim`."""
+        return max(self, dim, keepdim)
+
+    def min(self, dim: int | None = None, keepdim: bool = False) -> Any:
+        """The smallest of all, or ``(values, indices)`` along `dim`."""
+        return min(self, dim, keepdim)

@@ -1,0 +1,114 @@
+"""Statistics and other compositions of reductions: variance, norms, log-sum-exp, running sums."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minigrad.core import Array, TensorBase
+from minigrad.op import Op, Sample, register
+from minigrad.ops.arithmetic import square, sub, where
+from minigrad.ops.compare import isfinite
+from minigrad.ops.functions import abs, exp, log, sqrt
+from minigrad.ops.movement import flip, normal_axis
+from minigrad.ops.operands import as_float
+from minigrad.ops.reduce import Dims, amax, mean, sum
+
+if TYPE_CHECKING:
+    from minigrad.tensor import Tensor
+
+__all__ = ["cumsum", "logsumexp", "norm", "std", "var"]
+
+
+def var(input: TensorBase, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """The variance over all axes or over `dim`, divided by ``n - correction`` (1: Bessel's, 0: the mean square)."""
+    x = as_float(input)
+    centred = sub(x, mean(x, dim, keepdim=True))
+    total = sum(square(centred), dim, keepdim)
+    count = x.numel() / total.numel() if total.numel() else 0
+    return total / (count - correction) if count > correction else total * math.nan
+
+
+def std(input: TensorBase, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """The square root of `var`."""
+    return sqrt(var(input, dim, correction, keepdim))
+
+
+def norm(input: TensorBase, p: float = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The p-norm of all elements or along `dim`; ``p=math.inf`` is the largest absolute value."""
+    x = as_float(input)
+    if p == math.inf:
+        return amax(abs(x), dim, keepdim)
+    if p == 1:
+        return sum(abs(x), dim, keepdim)
+    total = sum(square(x) if p == 2 else abs(x) ** p, dim, keepdim)
+    safe = where(total == 0, 1.0, total)  # at 0 the gradient is taken to be 0, as in PyTorch
+    return where(total == 0, 0.0, sqrt(safe) if p == 2 else safe ** (1 / p))
+
+
+def logsumexp(input: TensorBase, dim: Dims, keepdim: bool = False) -> Tensor:
+    """``log(sum(exp(x)))`` along `dim`, without overflow."""
+    x = as_float(input)
+    peak = amax(x, dim, keepdim=True).detach()
+    peak = where(isfinite(peak), peak, 0.0)
+    total = log(sum(exp(sub(x, peak)), dim, keepdim=True)) + peak
+    return total if keepdim else total.reshape(amax(x, dim).shape)
+
+
+def _cumsum_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    yield Sample((rng.normal(size=(2, 3, 4)),), {"dim": 1})
+    yield Sample((rng.normal(size=(0, 2)),), {"dim": 0}, why="no elements")
+
+
+def _cumsum_reference(x: Array, *, dim: int) -> Array:
+    n = x.shape[dim]
+    return np.moveaxis(np.tensordot(np.tril(np.ones((n, n))), x, (1, dim)), 0, dim).astype(x.dtype)
+
+
+_cumsum = register(
+    Op(
+        "cumsum",
+        lambda x, *, dim: np.cumsum(x, axis=dim, dtype=x.dtype if x.dtype.kind in "fc" else np.int64),
+        lambda x, *, dim: x,
+        {"x": lambda g, *, dim: flip(cumsum(flip(g, dim), dim), dim)},
+        _cumsum_reference,
+        _cumsum_samples,
+        flops=lambda out, *_, **__: math.prod(out),
+        family="reduction",
+        onnx="CumSum",
+    )
+)
+
+
+def cumsum(input: TensorBase, dim: int) -> Tensor:
+    """The sums of the elements up to each one along an axis."""
+    return _cumsum(input, dim=normal_axis("cumsum", dim, input.ndim))
+
+
+class StatisticsMethods(TensorBase):
+    """Statistics of a tensor."""
+
+    __slots__ = ()
+
+    def var(self, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+        """The variance, divided by ``n - correction``."""
+        return var(self, dim, correction, keepdim)
+
+    def std(self, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+        """The standard deviation, divided by ``n - correction``."""
+        return std(self, dim, correction, keepdim)
+
+    def norm(self, p: float = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The p-norm."""
+        return norm(self, p, dim, keepdim)
+
+    def logsumexp(self, dim: Dims, keepdim: bool = False) -> Tensor:
+        """``log(sum(exp(x)))`` along `dim`."""
+        return logsumexp(self, dim, keepdim)
+
+    def cumsum(self, dim: int) -> Tensor:
+        """The running sums along an axis."""
+        return cumsum(self, dim)

@@ -25,8 +25,10 @@ from minigrad.ops.conv import *
 from minigrad.ops.dropout import *
 from minigrad.ops.functions import *
 from minigrad.ops.index import *
+from minigrad.ops.join import *
 from minigrad.ops.linalg import *
 from minigrad.ops.loss import *
+from minigrad.ops.mean_pool import *
 from minigrad.ops.movement import *
 from minigrad.ops.norm import *
 from minigrad.ops.pool import *

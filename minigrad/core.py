@@ -31,7 +31,7 @@ _tensor_class: type[Tensor]
 
 def bind(cls: type[Tensor]) -> None:
     """Say which class results are made of. Called once, by `minigrad.tensor`."""
-    global _tensor_class  # noqa: PLW0603 (see the head of this file)
+    global _tensor_class
     _tensor_class = cls
 
 

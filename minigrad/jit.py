@@ -81,7 +81,7 @@ def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False
 @contextlib.contextmanager
 def python_mode() -> Iterator[None]:
     """Run every kernel as plain Python inside the block."""
-    global _python_only  # noqa: PLW0603 (one process-wide switch, as NUMBA_DISABLE_JIT is)
+    global _python_only
     before, _python_only = _python_only, True
     try:
         yield

@@ -49,7 +49,7 @@ class _Switch(contextlib.ContextDecorator):
         setattr(modes, self._mode, self._before.pop())
 
 
-class no_grad(_Switch):  # noqa: N801 (PyTorch's name)
+class no_grad(_Switch):
     """Record nothing inside the block: results don't require a gradient."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class no_grad(_Switch):  # noqa: N801 (PyTorch's name)
         super().__init__(False)
 
 
-class enable_grad(_Switch):  # noqa: N801
+class enable_grad(_Switch):
     """Record inside the block, also within `no_grad`."""
 
     def __init__(self) -> None:
@@ -65,11 +65,11 @@ class enable_grad(_Switch):  # noqa: N801
         super().__init__(True)
 
 
-class inference_mode(no_grad):  # noqa: N801
+class inference_mode(no_grad):
     """Record nothing inside the block; the name that PyTorch gives to code that will never ask for gradients."""
 
 
-class set_grad_enabled(_Switch):  # noqa: N801
+class set_grad_enabled(_Switch):
     """Record or not, as `mode` says; as a statement it lasts until it is set again, as a block until its end."""
 
     def __init__(self, mode: bool) -> None:
@@ -82,7 +82,7 @@ class set_grad_enabled(_Switch):  # noqa: N801
         """Nothing more to do: it was set when it was made."""
 
 
-class detect_anomaly(_Switch):  # noqa: N801
+class detect_anomaly(_Switch):
     """Raise `AnomalyError` where the first NaN or Inf appears, forward or backward, naming operation and user line.
 
     Each operation's result is looked at, and each records the line that called it: for finding a fault, not for use.

@@ -5,9 +5,10 @@
 ``forward(*arrays, **params)`` takes arrays by position and settings by keyword; the names of its positional parameters
 are the names of the inputs. ``vjp`` holds one formula for each input that has a derivative (or for a tuple of inputs that
 share the work). A formula takes the cotangent first and then, *by the names of its own parameters*, whatever it needs:
-inputs, ``out``, further outputs, and, keyword-only, settings, ``shapes`` (of the inputs), ``needs``. So the formulas are
-also the declaration of what the backward pass keeps: the engine saves an array if and only if a formula that will be
-asked for names it. Formulas are written in operations on Tensors, so that a gradient is a graph too.
+inputs, ``out``, further outputs, and, keyword-only, settings (or ``params``, all of them), ``shapes`` (of the inputs),
+``needs``. So the formulas are also the declaration of what the backward pass keeps: the engine saves an array if and
+only if a formula that will be asked for names it. Formulas are written in operations on Tensors, so that a gradient is
+a graph too.
 """
 
 from __future__ import annotations
@@ -216,6 +217,8 @@ class Op:
     def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:
         if name == "shapes":
             return node.shapes
+        if name == "params":
+            return node.params
         return needs if name == "needs" else node.params[name]
 
     def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
@@ -227,8 +230,7 @@ class Op:
             part = part.to(dtype)
         if part.array.shape != shape:
             raise GradientError(
-                f"derivative of {self.name} for input {target}: a cotangent of shape {part.shape} "
-                f"for an input of shape {shape}"
+                f"derivative of {self.name} for input {target}: a cotangent of shape {part.shape} for an input of shape {shape}"
             )
         return part
 

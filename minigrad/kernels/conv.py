@@ -9,6 +9,7 @@ threads' results into one place, so the same thread count gives the same bits.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,12 +88,10 @@ def _chunks(n: int, w: Array, pixels: int, dtype: np.dtype[Any], geometry: Geome
         return []
     parts = -(-n // max(1, _COLUMN_BYTES // each))
     edges = [n * i // parts for i in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
-def _unrolled(
-    x: Array, start: int, stop: int, weight: tuple[int, ...], out: tuple[int, ...], geometry: Geometry
-) -> Array:
+def _unrolled(x: Array, start: int, stop: int, weight: tuple[int, ...], out: tuple[int, ...], geometry: Geometry) -> Array:
     """The windows of some images as columns: (groups, K, images * Ho * Wo)."""
     _, _, r, s = weight
     shape = (x.shape[1] * r * s, stop - start, out[2], out[3])

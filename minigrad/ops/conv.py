@@ -180,20 +180,12 @@ def _weight_samples(rng: np.random.Generator) -> Iterator[Sample]:
 # ------------------------------------------------------------------------------------------------ the three operations
 
 
-def _by_input(
-    g: Tensor, weight: Tensor, *, shapes: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> Tensor:
-    return _conv2d_input(
-        g, weight, size=shapes[0][2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+def _by_input(g: Tensor, weight: Tensor, *, shapes: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
+    return _conv2d_input(g, weight, size=shapes[0][2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def _by_weight(
-    g: Tensor, input: Tensor, *, shapes: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> Tensor:
-    return _conv2d_weight(
-        g, input, window=shapes[1][2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+def _by_weight(g: Tensor, input: Tensor, *, shapes: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
+    return _conv2d_weight(g, input, window=shapes[1][2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 def _macs(out: Shape, weight: Shape) -> int:
@@ -327,7 +319,5 @@ def conv1d(
         )
     flat = [value if isinstance(value, int) else pair("conv1d", value)[-1] for value in (stride, dilation)]
     frame = padding if isinstance(padding, str) else (0, padding if isinstance(padding, int) else padding[-1])
-    out = conv2d(
-        unsqueeze(input, -2), unsqueeze(weight, 2), bias, (1, flat[0]), frame, (1, flat[1]), groups
-    )
+    out = conv2d(unsqueeze(input, -2), unsqueeze(weight, 2), bias, (1, flat[0]), frame, (1, flat[1]), groups)
     return squeeze(out, -2)

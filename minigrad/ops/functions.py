@@ -56,9 +56,7 @@ log = _function("log", np.log, math.log, lambda g, x: g / x, domain=(0.3, 3), on
 log1p = _function(
     "log1p", np.log1p, math.log1p, lambda g, x: g / (x + 1), domain=(-0.5, 3), doc="``log(1 + x)``, exact near 0."
 )
-sqrt = _function(
-    "sqrt", np.sqrt, math.sqrt, lambda g, out: g / (out * 2), domain=(0.3, 3), onnx="Sqrt", doc="The square root."
-)
+sqrt = _function("sqrt", np.sqrt, math.sqrt, lambda g, out: g / (out * 2), domain=(0.3, 3), onnx="Sqrt", doc="The square root.")
 rsqrt = _function(
     "rsqrt",
     lambda x: (1 / np.sqrt(x)).astype(x.dtype),
@@ -70,15 +68,9 @@ rsqrt = _function(
 )
 sin = _function("sin", np.sin, math.sin, lambda g, x: g * cos(x), onnx="Sin", doc="The sine (radians).")
 cos = _function("cos", np.cos, math.cos, lambda g, x: -g * sin(x), onnx="Cos", doc="The cosine (radians).")
-tan = _function(
-    "tan", np.tan, math.tan, lambda g, out: g * (square(out) + 1), domain=(-1, 1), doc="The tangent (radians)."
-)
-tanh = _function(
-    "tanh", np.tanh, math.tanh, lambda g, out: g * (1 - square(out)), onnx="Tanh", doc="The hyperbolic tangent."
-)
-abs = _function(
-    "abs", np.abs, math.fabs, lambda g, x: g * sign(x), kinks={0.0: 0.0}, onnx="Abs", doc="The absolute value."
-)
+tan = _function("tan", np.tan, math.tan, lambda g, out: g * (square(out) + 1), domain=(-1, 1), doc="The tangent (radians).")
+tanh = _function("tanh", np.tanh, math.tanh, lambda g, out: g * (1 - square(out)), onnx="Tanh", doc="The hyperbolic tangent.")
+abs = _function("abs", np.abs, math.fabs, lambda g, x: g * sign(x), kinks={0.0: 0.0}, onnx="Abs", doc="The absolute value.")
 sign = _function(
     "sign", np.sign, lambda x: (x > 0) - (x < 0), lambda g: g * 0, kinks={0.0: 0.0}, onnx="Sign", doc="-1, 0 or 1."
 )
@@ -97,9 +89,7 @@ round = _function(
 _clamp = elementwise(
     "clamp",
     lambda x, *, min, max: np.clip(x, min, max),
-    lambda x, *, min, max: builtins.min(
-        builtins.max(x, -math.inf if min is None else min), math.inf if max is None else max
-    ),
+    lambda x, *, min, max: builtins.min(builtins.max(x, -math.inf if min is None else min), math.inf if max is None else max),
     {"x": lambda g, x, *, min, max: g * _inside(x, min, max)},
     kinks={-0.5: 1.0, 0.7: 1.0},
     params=({"min": -0.5, "max": 0.7},),

@@ -319,9 +319,7 @@ class IndexMethods(TensorBase):
         Raises GradientError for a leaf that requires a gradient while recording, and for a view of recorded memory.
         """
         if modes.grad and self.node is None and self.requires_grad:
-            raise GradientError(
-                "a leaf that requires a gradient can't be changed in place while recording; use no_grad()"
-            )
+            raise GradientError("a leaf that requires a gradient can't be changed in place while recording; use no_grad()")
         if not self.array.flags.writeable:
             raise GradientError("this tensor is an expanded view: several elements share one place; clone() it first")
         if result.shape != self.shape:

@@ -27,9 +27,7 @@ def _matmul_shape(a: Shape, b: Shape) -> Shape:
         raise ShapeError(
             f"matmul: shapes {list(a)} and {list(b)}: the last length of the first must equal the last but one of the second"
         )
-    return (
-        (*broadcast_shape("matmul (leading axes)", a[:-2], b[:-2]), a[-2], b[-1]) if a[:-2] + b[:-2] else (a[0], b[1])
-    )
+    return (*broadcast_shape("matmul (leading axes)", a[:-2], b[:-2]), a[-2], b[-1]) if a[:-2] + b[:-2] else (a[0], b[1])
 
 
 def _matmul_samples(rng: np.random.Generator) -> Iterator[Sample]:

@@ -45,9 +45,7 @@ def _row_op(name: str, kernel: Any, vjp: Any, reference: Any, inputs: int, onnx:
             arrays = [rng.normal(size=shape) for _ in range(inputs)]
             yield Sample(tuple(arrays), {"dim": dim})
 
-    forward = (
-        (lambda x, *, dim: _rows(kernel, dim, x)) if inputs == 1 else (lambda g, y, *, dim: _rows(kernel, dim, g, y))
-    )
+    forward = (lambda x, *, dim: _rows(kernel, dim, x)) if inputs == 1 else (lambda g, y, *, dim: _rows(kernel, dim, g, y))
     return register(
         Op(
             name,
@@ -228,16 +226,14 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """The cross-entropy of logits (N, C, ...) or (C) and targets: class indices (N, ...), or probabilities of the logits' shape.
+    """The cross-entropy of logits (N, C, ...) or (C) and targets: class indices (N, ...), or probabilities.
 
     With `weight` (C), 'mean' divides by the weights of the targets, as in PyTorch; rows with `ignore_index` don't count.
     Raises ShapeError for shapes that don't fit, ValueError for a class index out of range or an unknown reduction.
     """
     if input.ndim == 0:
         raise ShapeError("cross_entropy: logits need a class axis, got a tensor without axes")
-    weights = (
-        weight if weight is not None else make_tensor(np.ones(input.shape[1 if input.ndim > 1 else 0], input.dtype))
-    )
+    weights = weight if weight is not None else make_tensor(np.ones(input.shape[1 if input.ndim > 1 else 0], input.dtype))
     if target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weights, reduction, label_smoothing)
     classes = weights.shape[0]
@@ -274,9 +270,7 @@ def _soft_cross_entropy(
     input: TensorBase, target: TensorBase, weight: TensorBase, reduction: str, label_smoothing: float
 ) -> Tensor:
     if target.shape != input.shape:
-        raise ShapeError(
-            f"cross_entropy: probabilities {list(target.shape)} for logits {list(input.shape)}: must be equal"
-        )
+        raise ShapeError(f"cross_entropy: probabilities {list(target.shape)} for logits {list(input.shape)}: must be equal")
     axis = 1 if input.ndim > 1 else 0
     classes = input.shape[axis]
     goal = mul(target, 1 - label_smoothing) + label_smoothing / classes

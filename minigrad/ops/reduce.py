@@ -64,9 +64,7 @@ def _samples(rng: np.random.Generator) -> Iterator[Sample]:
         ((3,), (0,), False),
         ((), (), False),
     ):
-        yield Sample(
-            (rng.permutation(math.prod(shape)).reshape(shape) * 0.3 - 1.1,), {"dims": dims, "keepdim": keepdim}
-        )
+        yield Sample((rng.permutation(math.prod(shape)).reshape(shape) * 0.3 - 1.1,), {"dims": dims, "keepdim": keepdim})
 
 
 def _samples_with_empty(rng: np.random.Generator) -> Iterator[Sample]:
@@ -87,9 +85,7 @@ def _folded(start: float, step: Callable[[Any, Any], Any]) -> Callable[..., Arra
     return reference
 
 
-def _reduction(
-    name: str, forward: Any, reference: Any, vjp: Any, samples: Any = _samples, onnx: str | None = None
-) -> Op:
+def _reduction(name: str, forward: Any, reference: Any, vjp: Any, samples: Any = _samples, onnx: str | None = None) -> Op:
     return register(
         Op(
             name,
@@ -141,9 +137,7 @@ def _extreme_pull(g: Tensor, x: Tensor, out: Tensor, *, dims: Shape) -> Tensor:
 def _tied(rng: np.random.Generator) -> Iterator[Sample]:
     yield from _samples(rng)
     x = np.array([[2.0, 2.0, 2.0, 2.0]])
-    yield Sample(
-        (x,), {"dims": (1,), "keepdim": False}, kink={"x": np.full((1, 4), 0.25)}, why="a tie is shared evenly"
-    )
+    yield Sample((x,), {"dims": (1,), "keepdim": False}, kink={"x": np.full((1, 4), 0.25)}, why="a tie is shared evenly")
 
 
 _amax = _reduction("amax", np.max, _folded(-np.inf, builtins.max), {"x": _extreme_pull}, _tied, "ReduceMax")

@@ -265,8 +265,8 @@ def grad(
     Only the part of the graph between them is walked. Raises GradientError when an input was not used and
     `allow_unused` is not set; with it, that input's gradient is None.
     """
-    roots = [outputs] if isinstance(outputs, TensorBase) else list(cast("Sequence[Tensor]", outputs))
-    leaves = [inputs] if isinstance(inputs, TensorBase) else list(cast("Sequence[Tensor]", inputs))
+    roots = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
+    leaves = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
     if grad_outputs is None:
         seeds: list[Any] = [None] * len(roots)
     elif isinstance(grad_outputs, (list, tuple)):
@@ -318,7 +318,7 @@ def _edge_of(tensor: Tensor) -> Any:
     return tensor.edge
 
 
-def check_current(tensor: Tensor) -> None:
+def check_current(tensor: TensorBase) -> None:
     """Raise if the memory changed, through another view, after this tensor's node was recorded."""
     if tensor.node is not None and tensor.recorded != tensor.cell[0]:
         raise GradientError(

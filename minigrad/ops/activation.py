@@ -27,7 +27,7 @@ __all__ = ["elu", "leaky_relu", "logsigmoid", "maxout", "prelu", "relu", "sigmoi
 
 # ------------------------------------------------------------------------------------------------ relu
 
-_gate = elementwise(
+_gate: Op = elementwise(
     "gate",
     lambda g, x, *, slope: kernels.apply(kernels.gate, g, x, settings=(g.dtype.type(slope),)),
     lambda g, x, *, slope: g * slope if x <= 0 else g,

@@ -228,7 +228,7 @@ _conv2d_input = register(
         doc="The derivative of conv2d by its input; a transposed convolution.",
     )
 )
-_conv2d_weight = register(
+_conv2d_weight: Op = register(
     Op(
         "conv2d_weight",
         _weight_forward,

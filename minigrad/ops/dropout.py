@@ -35,7 +35,7 @@ def _forward(x: Array, kept: Array, *, scale: float) -> Array:
     return np.asarray(np.where(kept, x * x.dtype.type(scale), x.dtype.type(0)))
 
 
-_dropout = register(
+_dropout: Op = register(
     Op(
         "dropout",
         _forward,

@@ -67,11 +67,13 @@ rsqrt = _function(
     doc="One over the square root.",
 )
 sin = _function("sin", np.sin, math.sin, lambda g, x: g * cos(x), onnx="Sin", doc="The sine (radians).")
-cos = _function("cos", np.cos, math.cos, lambda g, x: -g * sin(x), onnx="Cos", doc="The cosine (radians).")
+cos: Callable[[Operand], Tensor] = _function(
+    "cos", np.cos, math.cos, lambda g, x: -g * sin(x), onnx="Cos", doc="The cosine (radians)."
+)
 tan = _function("tan", np.tan, math.tan, lambda g, out: g * (square(out) + 1), domain=(-1, 1), doc="The tangent (radians).")
 tanh = _function("tanh", np.tanh, math.tanh, lambda g, out: g * (1 - square(out)), onnx="Tanh", doc="The hyperbolic tangent.")
 abs = _function("abs", np.abs, math.fabs, lambda g, x: g * sign(x), kinks={0.0: 0.0}, onnx="Abs", doc="The absolute value.")
-sign = _function(
+sign: Callable[[Operand], Tensor] = _function(
     "sign", np.sign, lambda x: (x > 0) - (x < 0), lambda g: g * 0, kinks={0.0: 0.0}, onnx="Sign", doc="-1, 0 or 1."
 )
 floor = _function("floor", np.floor, math.floor, lambda g: g * 0, domain=(0.1, 0.9), onnx="Floor", doc="Rounded down.")

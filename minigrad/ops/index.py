@@ -40,7 +40,7 @@ def _is_basic(index: Any) -> bool:
 
 def _indexed_shape(x: Shape, *, index: Any) -> Shape:
     try:
-        return np.empty(x, np.bool_)[index].shape if np.prod(x) < 1 << 20 else np.broadcast_to(True, x)[index].shape
+        return tuple(np.broadcast_to(True, x)[index].shape)
     except IndexError as error:
         raise ShapeError(f"indexing a tensor of shape {list(x)}: {error}") from error
 
@@ -104,7 +104,7 @@ _getitem = register(
         onnx="GatherND",
     )
 )
-_scatter = register(
+_scatter: Op = register(
     Op(
         "scatter",
         _scattered,
@@ -146,7 +146,7 @@ def _setitem_reference(x: Array, value: Array, *, index: Any) -> Array:
     return np.array(list(out.values()), x.dtype).reshape(x.shape)
 
 
-_setitem = register(
+_setitem: Op = register(
     Op(
         "setitem",
         _assigned,
@@ -176,7 +176,7 @@ def _gather_shape(x: Shape, index: Shape, *, dim: int) -> Shape:
 
 def _grid(index: Array, dim: int) -> tuple[Array, ...]:
     """Indices of each element, with `index` in place of its position along `dim`."""
-    grid = list(np.indices(index.shape, sparse=True))
+    grid: list[Array] = list(np.indices(index.shape, sparse=True))
     grid[dim] = index
     return tuple(grid)
 

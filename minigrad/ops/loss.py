@@ -35,8 +35,8 @@ def _rows(kernel: Any, dim: int, *arrays: Array) -> Array:
     return np.moveaxis(out, -1, dim)
 
 
-def _same(*shapes: Shape, dim: int) -> Shape:
-    return shapes[0]
+def _same(x: Shape, *_: Shape, dim: int) -> Shape:
+    return x
 
 
 def _row_op(name: str, kernel: Any, vjp: Any, reference: Any, inputs: int, onnx: str | None = None) -> Op:
@@ -74,7 +74,7 @@ _softmax = _row_op(
     inputs=1,
     onnx="Softmax",
 )
-_softmax_backward = _row_op(
+_softmax_backward: Op = _row_op(
     "softmax_backward",
     kernels.softmax_backward,
     {
@@ -92,7 +92,7 @@ _log_softmax = _row_op(
     inputs=1,
     onnx="LogSoftmax",
 )
-_log_softmax_backward = _row_op(
+_log_softmax_backward: Op = _row_op(
     "log_softmax_backward",
     kernels.log_softmax_backward,
     {
@@ -203,7 +203,7 @@ _cross_entropy = register(
         doc="Each row's cross-entropy (N) of logits (N, C) and class indices (N), with class weights (C).",
     )
 )
-_cross_entropy_backward = register(
+_cross_entropy_backward: Op = register(
     Op(
         "cross_entropy_backward",
         _row_losses_backward,

@@ -43,22 +43,24 @@ def _fixed_windows(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> Windows:
-    edges, counts = [], []
+    edges: list[Array] = []
+    counts: list[Array] = []
     for length, k, s, p in zip(size, kernel_size, stride, padding, strict=True):
         start = np.arange(pooled_length(length, k, s, p, 1, ceil_mode)) * s - p
         first, last = np.clip(start, 0, length), np.clip(start + k, 0, length)
         edges += [first, last]
         counts.append(np.minimum(start + k, length + p) - start if count_include_pad else last - first)
     divisors = np.outer(*counts) if divisor_override is None else np.full([len(c) for c in counts], divisor_override)
-    return Windows(*edges, divisors.astype(np.float64))
+    return Windows(*edges, divisors=divisors.astype(np.float64))
 
 
 def _adaptive_windows(size: Shape, *, output_size: Pair) -> Windows:
-    edges = []
+    edges: list[Array] = []
     for length, count in zip(size, output_size, strict=True):
         i = np.arange(count)
         edges += [i * length // count, -(-(i + 1) * length // count)]
-    return Windows(*edges, np.outer(edges[1] - edges[0], edges[3] - edges[2]).astype(np.float64))
+    divisors = np.outer(edges[1] - edges[0], edges[3] - edges[2])
+    return Windows(*edges, divisors=divisors.astype(np.float64))
 
 
 def _means(name: str, windows: Callable[..., Windows], shape: Any, cases: Any, onnx: str) -> Op:

@@ -204,7 +204,7 @@ def _flip_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.normal(size=(2, 3)),), {"dims": (0, 1)})
 
 
-_flip = register(
+_flip: Op = register(
     Op(
         "flip",
         lambda x, *, dims: np.flip(x, dims).copy(),
@@ -251,7 +251,7 @@ def _pad_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.normal(size=(3, 4)),), {"widths": ((-1, 2), (1, -2)), "value": 1.5}, why="negative widths crop")
 
 
-_pad = register(
+_pad: Op = register(
     Op(
         "pad",
         _pad_forward,

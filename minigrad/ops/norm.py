@@ -88,7 +88,7 @@ def _norm_input_forward(g: Array, x: Array, weight: Array | None = None, *, eps:
     return dx
 
 
-def _norm_input_definition(g: Tensor, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+def _norm_input_definition(g: Tensor, x: Tensor, weight: Tensor | None, *, eps: float) -> Tensor:
     axes = (0, *range(2, x.ndim))
     hat, scale = _normalised(x, eps)
     h = g if weight is None else g * reshape(weight, (1, -1, *(1,) * (x.ndim - 2)))
@@ -113,7 +113,7 @@ def _norm_weight_forward(g: Array, x: Array, *, eps: float, stats: Any = None) -
     return dw
 
 
-def _norm_weight_definition(g: Tensor, x: Tensor, eps: float) -> Tensor:
+def _norm_weight_definition(g: Tensor, x: Tensor, *, eps: float) -> Tensor:
     return (g * _normalised(x, eps)[0]).sum((0, *range(2, x.ndim)))
 
 
@@ -164,14 +164,14 @@ _batch_norm = register(
         onnx="BatchNormalization",
     )
 )
-_batch_norm_input = register(
+_batch_norm_input: Op = register(
     Op(
         "batch_norm_input",
         _norm_input_forward,
         lambda g, x, *_, **__: x,
         {
             ("g", "x", "weight"): lambda h, g, x, weight, *, eps, needs: through(
-                lambda *inputs: _norm_input_definition(*inputs, eps), h, (g, x, weight), (*needs, False)[:3]
+                lambda *inputs: _norm_input_definition(*inputs, eps=eps), h, (g, x, weight), (*needs, False)[:3]
             )
         },
         _norm_input_reference,
@@ -181,14 +181,14 @@ _batch_norm_input = register(
         doc="The derivative of batch_norm by its input; `stats` may hand in the input's mean and 1/deviation.",
     )
 )
-_batch_norm_weight = register(
+_batch_norm_weight: Op = register(
     Op(
         "batch_norm_weight",
         _norm_weight_forward,
         lambda g, x, **_: x[1:2],
         {
             ("g", "x"): lambda h, g, x, *, eps, needs: through(
-                lambda *inputs: _norm_weight_definition(*inputs, eps), h, (g, x), needs
+                lambda *inputs: _norm_weight_definition(*inputs, eps=eps), h, (g, x), needs
             )
         },
         _norm_weight_reference,
@@ -311,7 +311,7 @@ _local_response_norm = register(
         onnx="LRN",
     )
 )
-_local_response_norm_input = register(
+_local_response_norm_input: Op = register(
     Op(
         "local_response_norm_input",
         _lrn_input_forward,

@@ -163,7 +163,7 @@ _max_pool2d = register(
         onnx="MaxPool",
     )
 )
-_max_pool2d_scatter = register(
+_max_pool2d_scatter: Op = register(
     Op(
         "max_pool2d_scatter",
         _scatter_forward,
@@ -176,7 +176,7 @@ _max_pool2d_scatter = register(
         doc="Each cotangent added to the place that max_pool2d took its output from.",
     )
 )
-_max_pool2d_pick = register(
+_max_pool2d_pick: Op = register(
     Op(
         "max_pool2d_pick",
         _pick_forward,

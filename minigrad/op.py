@@ -47,6 +47,10 @@ class Sample:
     kink: Mapping[str, Any] | None = None
     why: str = ""
 
+    def __post_init__(self) -> None:
+        """Numbers that numpy drew without axes become arrays again."""
+        object.__setattr__(self, "inputs", tuple(None if x is None else np.asarray(x) for x in self.inputs))
+
 
 class _Formula(NamedTuple):
     targets: tuple[int, ...]  # the inputs it gives cotangents for
@@ -129,7 +133,7 @@ class Op:
                 result = self.forward(*arrays, **params)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays, params) from error
-        results = result if type(result) is tuple else (result,)
+        results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
         edges = tuple(self._edge(x) for x in inputs)
         recording = modes.grad and self.vjp and any(edge is not None for edge in edges)
         node = self._record(inputs, arrays, params, edges, results) if recording else None

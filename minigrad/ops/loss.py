@@ -28,7 +28,7 @@ __all__ = ["cross_entropy", "log_softmax", "mse_loss", "nll_loss", "softmax"]
 def _rows(kernel: Any, dim: int, *arrays: Array) -> Array:
     """Run a kernel over rows, the axis `dim` being each row's."""
     moved = [np.moveaxis(a, dim, -1) for a in arrays]
-    out = np.empty(moved[0].shape, arrays[0].dtype)
+    out: Array = np.empty(moved[0].shape, arrays[0].dtype)
     width = out.shape[-1]
     if out.size:
         kernel(out.reshape(-1, width), *(np.ascontiguousarray(a).reshape(-1, width) for a in moved))

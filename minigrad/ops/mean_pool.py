@@ -51,7 +51,7 @@ def _fixed_windows(
         edges += [first, last]
         counts.append(np.minimum(start + k, length + p) - start if count_include_pad else last - first)
     divisors = np.outer(*counts) if divisor_override is None else np.full([len(c) for c in counts], divisor_override)
-    return Windows(*edges, divisors=divisors.astype(np.float64))
+    return Windows(edges[0], edges[1], edges[2], edges[3], divisors.astype(np.float64))
 
 
 def _adaptive_windows(size: Shape, *, output_size: Pair) -> Windows:
@@ -60,7 +60,7 @@ def _adaptive_windows(size: Shape, *, output_size: Pair) -> Windows:
         i = np.arange(count)
         edges += [i * length // count, -(-(i + 1) * length // count)]
     divisors = np.outer(edges[1] - edges[0], edges[3] - edges[2])
-    return Windows(*edges, divisors=divisors.astype(np.float64))
+    return Windows(edges[0], edges[1], edges[2], edges[3], divisors.astype(np.float64))
 
 
 def _means(name: str, windows: Callable[..., Windows], shape: Any, cases: Any, onnx: str) -> Op:

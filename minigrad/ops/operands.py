@@ -76,9 +76,11 @@ def _promoted(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.dtype[Any]
     if (a.ndim > 0) != (b.ndim > 0):
         wide, narrow = (a, b) if a.ndim else (b, a)
         if _RANK[wide.dtype.kind] >= _RANK[narrow.dtype.kind]:
-            return np.dtype(wide.dtype)
+            dtype: np.dtype[Any] = wide.dtype
+            return dtype
     if rank_a != rank_b and max(rank_a, rank_b) >= 2:
-        return np.dtype(a.dtype if rank_a > rank_b else b.dtype)
+        higher: np.dtype[Any] = a.dtype if rank_a > rank_b else b.dtype
+        return higher
     return np.result_type(a.dtype, b.dtype)
 
 

@@ -35,9 +35,9 @@ def bind(cls: type[Tensor]) -> None:
     _tensor_class = cls
 
 
-def make_tensor(array: Array, node: Node | None = None) -> Tensor:
-    """A tensor around an array as it is: no copy, no conversion, at this place in the graph."""
-    return _tensor_class(array, node=node)
+def make_tensor(array: Array, node: Node | None = None, cell: list[int] | None = None) -> Tensor:
+    """A tensor around an array as it is: no copy, no conversion, at this place in the graph, counting changes in `cell`."""
+    return _tensor_class(array, node=node, cell=cell)
 
 
 class RemovableHandle:

@@ -136,13 +136,13 @@ class Op:
         results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
         edges = tuple(self._edge(x) for x in inputs)
         recording = modes.grad and self.vjp and any(edge is not None for edge in edges)
-        node = self._record(inputs, arrays, params, edges, results) if recording else None
+        first = inputs[0] if self.view else None
+        shared = first is not None and np.may_share_memory(results[0], first.array)
+        cell = first.cell if first is not None and shared else [0]
+        node = self._record(inputs, arrays, params, edges, results, cell) if recording else None
         if modes.anomaly:
             self._look(arrays, results, node)
-        out = make_tensor(results[0], node)
-        if self.view and inputs[0] is not None and np.may_share_memory(results[0], inputs[0].array):
-            out.cell = inputs[0].cell
-            out.recorded = out.cell[0]
+        out = make_tensor(results[0], node, cell)
         return (out, *(make_tensor(extra) for extra in results[1:]))
 
     @staticmethod
@@ -162,6 +162,7 @@ class Op:
         params: dict[str, Any],
         edges: tuple[Any, ...],
         results: tuple[Any, ...],
+        cell: list[int],
     ) -> Node | None:
         plan = self._plan(tuple(edge is not None for edge in edges))
         if not plan.formulas:
@@ -182,8 +183,7 @@ class Op:
             if x is not None:
                 saved[name] = Saved(x.array, edges[at], x.cell, x.cell[0])
         for name, at in plan.outputs:
-            cell = inputs[0].cell if self.view and inputs[0] is not None else [0]
-            saved[name] = Saved(results[at], node if at == 0 else None, cell, cell[0])
+            saved[name] = Saved(results[at], node, cell, cell[0]) if at == 0 else Saved(results[at], None, [0], 0)
         node.scope = modes.scope
         if modes.anomaly:
             node.where = _user_line()
@@ -193,6 +193,17 @@ class Op:
 
     def pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         """The cotangents of the inputs that need one, from the output's; checked against each input's shape and dtype."""
+        if not modes.anomaly:
+            return self._pull(node, g, needs)
+        modes.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
+        try:
+            parts = self._pull(node, g, needs)
+        finally:
+            modes.anomaly = True
+        self._look_back(node, g, parts)
+        return parts
+
+    def _pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         saved = node.unfreed()
         parts: list[Tensor | None] = [None] * len(needs)
         for formula in self._plan(needs).formulas:
@@ -202,8 +213,6 @@ class Op:
             for target, part in zip(formula.targets, result if formula.joint else (result,), strict=True):
                 if needs[target] and part is not None:
                     parts[target] = self._fitted(node, target, part)
-        if modes.anomaly:
-            self._look_back(node, g, parts)
         return parts
 
     def _restore(self, node: Node, kept: Saved) -> Tensor:

@@ -42,7 +42,14 @@ def _indexed_shape(x: Shape, *, index: Any) -> Shape:
     try:
         return tuple(np.broadcast_to(True, x)[index].shape)
     except IndexError as error:
-        raise ShapeError(f"indexing a tensor of shape {list(x)}: {error}") from error
+        raise ShapeError(f"getitem: indexing a tensor of shape {list(x)}: {error}") from error
+
+
+def _taken(x: Array, *, index: Any) -> Array:
+    """A view where the index allows one, also of a single element."""
+    if _is_basic(index) and Ellipsis not in (parts := index if isinstance(index, tuple) else (index,)):
+        return np.asarray(x[(*parts, ...)])
+    return np.asarray(x[index])
 
 
 def _scattered(x: Array, *, index: Any, shape: Shape) -> Array:
@@ -94,7 +101,7 @@ def _scatter_reference(x: Array, *, index: Any, shape: Shape) -> Array:
 _getitem = register(
     Op(
         "getitem",
-        lambda x, *, index: np.asarray(x[index]),
+        _taken,
         _indexed_shape,
         {"x": lambda g, *, index, shapes: _scatter(g, index=index, shape=shapes[0])},
         lambda x, *, index: x.ravel()[_places(x.shape, index)],

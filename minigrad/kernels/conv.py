@@ -118,49 +118,59 @@ def _span(count, length, offset, stride):  # type: ignore[no-untyped-def]
 
 @kernel(parallel=True)
 def _unroll(columns, x, start, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
+    """One row of columns for each channel and tap: the image shifted by the tap, zeros where the window hangs over."""
     rows, images, ho, wo = columns.shape
-    _, _, h, w = x.shape
+    h, w = x.shape[2:]
     for row in prange(rows):
         c, i, j = row // (r * s), row // s % r, row % s
-        first, last = _span(wo, w, j * dx - px, sx)
+        shift = j * dx - px
+        first, last = _span(wo, w, shift, sx)
         for n in range(images):
+            plane = x[start + n, c]
             for oy in range(ho):
+                line = columns[row, n, oy]
                 iy = oy * sy + i * dy - py
                 if iy < 0 or iy >= h:
                     for ox in range(wo):
-                        columns[row, n, oy, ox] = 0
+                        line[ox] = 0
                 else:
                     for ox in range(first):
-                        columns[row, n, oy, ox] = 0
-                    if sx == 1:
-                        shift = j * dx - px
-                        for ox in range(first, last):
-                            columns[row, n, oy, ox] = x[start + n, c, iy, ox + shift]
-                    else:
-                        for ox in range(first, last):
-                            columns[row, n, oy, ox] = x[start + n, c, iy, ox * sx + j * dx - px]
+                        line[ox] = 0
                     for ox in range(last, wo):
-                        columns[row, n, oy, ox] = 0
+                        line[ox] = 0
+                    inside, source = line[first:last], plane[iy, max(first * sx + shift, 0) :]
+                    if sx == 1:
+                        for ox in range(len(inside)):
+                            inside[ox] = source[ox]
+                    else:
+                        for ox in range(len(inside)):
+                            inside[ox] = source[ox * sx]
 
 
 @kernel(parallel=True)
 def _fold(image, columns, start, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
-    _, images, ho, wo = columns.shape
-    _, channels, h, w = image.shape
+    """The transpose of `_unroll`: each row of columns added back to where it was taken from."""
+    images, ho, wo = columns.shape[1:]
+    channels, h, w = image.shape[1:]
     for plane in prange(images * channels):
         n, c = plane // channels, plane % channels
-        for iy in range(h):
-            for ix in range(w):
-                image[start + n, c, iy, ix] = 0
+        target = image[start + n, c]
+        target[:] = 0
         for i in range(r):
             for j in range(s):
-                row = (c * r + i) * s + j
-                first, last = _span(wo, w, j * dx - px, sx)
+                shift = j * dx - px
+                first, last = _span(wo, w, shift, sx)
                 for oy in range(ho):
                     iy = oy * sy + i * dy - py
                     if iy >= 0 and iy < h:
-                        for ox in range(first, last):
-                            image[start + n, c, iy, ox * sx + j * dx - px] += columns[row, n, oy, ox]
+                        inside = columns[(c * r + i) * s + j, n, oy, first:last]
+                        line = target[iy, max(first * sx + shift, 0) :]
+                        if sx == 1:
+                            for ox in range(len(inside)):
+                                line[ox] += inside[ox]
+                        else:
+                            for ox in range(len(inside)):
+                                line[ox * sx] += inside[ox]
 
 
 @kernel(parallel=True)

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Kernel", "get_num_threads", "kernel", "on_compile", "prange", "python_mode", "set_num_threads"]
+__all__ = ["Kernel", "get_num_threads", "kernel", "on_compile", "prange", "python_mode", "serial_blas", "set_num_threads"]
 
 #: In plain Python a parallel range is a range; compiled kernels get numba's.
 prange = range
@@ -109,7 +109,19 @@ def set_num_threads(n: int) -> None:
 
 def get_num_threads() -> int:
     """The number of threads that parallel kernels use."""
-    return int(_numba().get_num_threads())
+    return 1 if _python_only else int(_numba().get_num_threads())
+
+
+@functools.cache
+def serial_blas() -> None:
+    """Let the BLAS that kernels call run on one thread; they split the work themselves. numpy's own BLAS keeps its threads.
+
+    Compiled kernels multiply with scipy's BLAS. Where scipy and numpy share one library, both become serial.
+    """
+    importlib.import_module("scipy.linalg.cython_blas")
+    libraries = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas").lib_controllers
+    for library in [one for one in libraries if "scipy" in one.filepath] or libraries:
+        library.set_num_threads(1)
 
 
 @functools.cache

@@ -48,19 +48,21 @@ def test_the_three_convolutions_are_one_trilinear_form(case, seed):
     np.testing.assert_allclose([(dx * x).sum(), (dw * w).sum()], [form, form], rtol=1e-9, atol=1e-9)
 
 
-@given(st.integers(1, 70), st.integers(1, 3), seeds)
-def test_convolution_over_many_chunks_of_images(n, channels, seed):
-    from minigrad.kernels import conv
-
+@given(convolutions(), seeds)
+def test_convolution_does_not_depend_on_the_number_of_threads_but_for_the_weights_rounding(case, seed):
+    x_shape, w_shape, settings = case
     rng = np.random.default_rng(seed)
-    x, w = rng.normal(size=(n, channels, 6, 5)), rng.normal(size=(2, channels, 3, 3))
-    settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
-    whole = REGISTRY["conv2d"].forward(x, w, **settings)
-    before, conv._COLUMN_BYTES = conv._COLUMN_BYTES, 4000
-    try:
-        np.testing.assert_allclose(REGISTRY["conv2d"].forward(x, w, **settings), whole, atol=1e-12)
-    finally:
-        conv._COLUMN_BYTES = before
+    x, w = rng.normal(size=x_shape), rng.normal(size=w_shape)
+    most = mg.get_num_threads()
+    results = []
+    for threads in {1, most}:
+        mg.set_num_threads(threads)
+        out = REGISTRY["conv2d"].forward(x, w, **settings)
+        dx = REGISTRY["conv2d_input"].forward(out, w, size=x_shape[2:], **settings)
+        results.append((out, dx, REGISTRY["conv2d_weight"].forward(out, x, window=w_shape[2:], **settings)))
+    for one, other in zip(results[0][:2], results[-1][:2], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(results[0][2], results[-1][2], rtol=1e-9, atol=1e-10)
 
 
 @given(st.data(), seeds)

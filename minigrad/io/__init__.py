@@ -1,1 +1,1 @@
-"""."""
+"""Files in and out: IDX, safetensors, checkpoints, and writing that never leaves half a file."""

@@ -87,7 +87,7 @@ def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **se
     shape = _conv2d_shape(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
     out = np.empty(shape, input.dtype)
     kernels.conv2d(out, input, weight, bias, Geometry(**settings))
-    if not weight[0].size:  # no channels, nothing to sum: the bias alone
+    if not weight.size:  # no channels, nothing to sum: the bias alone
         out[...] = 0 if bias is None else bias[:, None, None]
     return out
 
@@ -95,7 +95,7 @@ def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **se
 def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> Array:
     dx = np.empty(_input_shape(g.shape, weight.shape, size=size, **settings), g.dtype)
     kernels.conv2d_input(dx, g, weight, Geometry(**settings))
-    if not len(weight):
+    if not weight.size:
         dx[...] = 0
     return dx
 

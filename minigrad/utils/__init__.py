@@ -1,1 +1,1 @@
-"""."""
+"""What training needs beside the engine: data in batches."""

@@ -1,6 +1,14 @@
 """What can go wrong, by name."""
 
-__all__ = ["AnomalyError", "FileFormatError", "FreedGraphError", "GradientError", "MinigradError", "ShapeError"]
+__all__ = [
+    "AnomalyError",
+    "FileFormatError",
+    "FreedGraphError",
+    "GradientError",
+    "MinigradError",
+    "ShapeError",
+    "StateDictError",
+]
 
 
 class MinigradError(Exception):
@@ -25,3 +33,7 @@ class AnomalyError(MinigradError, ArithmeticError):
 
 class FileFormatError(MinigradError, ValueError):
     """A file that is not what it should be: the message names the file, what is wrong and what was expected."""
+
+
+class StateDictError(MinigradError, ValueError):
+    """A saved state of a module or an optimiser that is another's: the message lists everything that does not fit."""

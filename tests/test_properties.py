@@ -176,6 +176,18 @@ def test_nan_passes_through_max_pool_and_relu():
     assert np.isnan(mg.relu(mg.tensor([np.nan])).item())
 
 
+def test_a_pooling_window_whose_taps_all_miss_the_image():
+    x = mg.tensor([[[[1.0, 2.0]]]], requires_grad=True)
+    out = mg.max_pool2d(x, (1, 2), stride=1, padding=(0, 1), dilation=(1, 3))
+    assert out.tolist() == [[[[-np.inf]]]]
+    out.backward(mg.ones(1, 1, 1, 1))
+    assert x.grad.tolist() == [[[[0.0, 0.0]]]]
+
+
+def test_equality_with_something_else_is_left_to_it():
+    assert (mg.ones(2) == "two") is False and (mg.ones(2) != None) is True  # noqa: E711
+
+
 def test_duplicate_indices_add_up():
     x = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     x[[0, 0, 2, 0]].sum().backward()

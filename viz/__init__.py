@@ -3,5 +3,6 @@
 from minigrad.viz.draw import graph
 from minigrad.viz.drawing import Drawing
 from minigrad.viz.render import RenderError
+from minigrad.viz.summary import Summary, summary
 
-__all__ = ["Drawing", "RenderError", "graph"]
+__all__ = ["Drawing", "RenderError", "Summary", "graph", "summary"]

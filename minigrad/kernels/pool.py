@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from minigrad.jit import kernel, prange
 
 __all__ = ["average", "average_backward", "max_pool", "pick", "scatter"]
@@ -9,13 +11,15 @@ __all__ = ["average", "average_backward", "max_pool", "pick", "scatter"]
 
 @kernel(parallel=True)
 def max_pool(out, indices, x, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
-    """Each window's largest and its place in the plane (row order). The first of a tie; NaN wins. Padding never does."""
+    """Each window's largest and its place in the plane (row order). The first of a tie; NaN wins. Padding never does:
+    a window whose taps all miss the image gives -inf and the place -1.
+    """
     planes, ho, wo = out.shape
     _, h, w = x.shape
     for plane in prange(planes):
         for oy in range(ho):
             for ox in range(wo):
-                best = x[plane, 0, 0]
+                best = x.dtype.type(-np.inf)
                 place = -1
                 for i in range(r):
                     iy = oy * sy - py + i * dy
@@ -39,7 +43,8 @@ def scatter(dx, g, indices):  # type: ignore[no-untyped-def]
         for i in range(dx.shape[1]):
             dx[plane, i] = 0
         for i in range(outputs):
-            dx[plane, indices[plane, i]] += g[plane, i]
+            if indices[plane, i] >= 0:
+                dx[plane, indices[plane, i]] += g[plane, i]
 
 
 @kernel(parallel=True)
@@ -48,7 +53,7 @@ def pick(out, x, indices):  # type: ignore[no-untyped-def]
     planes, outputs = out.shape
     for plane in prange(planes):
         for i in range(outputs):
-            out[plane, i] = x[plane, indices[plane, i]]
+            out[plane, i] = x[plane, indices[plane, i]] if indices[plane, i] >= 0 else 0
 
 
 @kernel(parallel=True)

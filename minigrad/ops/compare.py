@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad.core import TensorBase
 from minigrad.ops.elementwise import predicate
-from minigrad.ops.operands import Operand, as_tensor, operands
+from minigrad.ops.operands import NUMERIC, Operand, as_tensor, operands
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -110,10 +110,10 @@ class ComparisonMethods(TensorBase):
     __slots__ = ()
 
     def __eq__(self, other: object) -> Any:
-        return eq(self, other) if isinstance(other, Operand) else NotImplemented
+        return eq(self, other) if isinstance(other, NUMERIC) else NotImplemented
 
     def __ne__(self, other: object) -> Any:
-        return ne(self, other) if isinstance(other, Operand) else NotImplemented
+        return ne(self, other) if isinstance(other, NUMERIC) else NotImplemented
 
     __hash__ = TensorBase.__hash__
 

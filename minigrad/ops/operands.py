@@ -10,9 +10,10 @@ import numpy as np
 from minigrad.core import TensorBase, make_tensor
 from minigrad.op import Op, Sample, register
 
-__all__ = ["DEFAULT_DTYPE", "Operand", "as_float", "as_tensor", "cast", "operands", "shape_of"]
+__all__ = ["DEFAULT_DTYPE", "NUMERIC", "Operand", "as_float", "as_tensor", "cast", "operands", "shape_of"]
 
 #: What a function takes where a number will do as well as a tensor.
+NUMERIC = (TensorBase, float, int, np.ndarray, np.generic)
 Operand = TensorBase | float | int | bool | np.ndarray[Any, Any] | np.generic
 
 DEFAULT_DTYPE: np.dtype[Any] = np.dtype(np.float32)

@@ -1,9 +1,9 @@
 """The recorded graph: nodes and the backward walk.
 
-A `Node` is one application of an operation. Its edges lead to where each input came from: the node that made it, a
-leaf tensor that wants a gradient, or None for a constant. Edges hold nodes, not tensors, so an array lives only as
-long as somebody needs it. Nodes are numbered as they are made; an input is always older than what is computed from it, so walking by
-falling number is walking in reverse topological order, without recursion and at any depth.
+A `Node` is one application of an operation. Its edges lead to where each input came from: the node that made it, a leaf
+tensor that wants a gradient, or None for a constant. Edges hold nodes, not tensors, so an array lives only as long as
+somebody needs it. Nodes are numbered as they are made; an input is always older than what is computed from it, so
+walking by falling number is walking in reverse topological order, without recursion and at any depth.
 """
 
 from __future__ import annotations

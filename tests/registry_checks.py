@@ -74,9 +74,7 @@ def check_not_mutated(op: Op, sample: Sample) -> None:
 def check_noncontiguous(op: Op, sample: Sample) -> None:
     """Inputs that lie backwards and with gaps in memory give the same, forward and backward."""
     scattered = tuple(None if a is None else _scattered(a) for a in sample.inputs)
-    for a, b in zip(
-        outputs(op, scattered, sample.params), outputs(op, sample.inputs, sample.params), strict=True
-    ):
+    for a, b in zip(outputs(op, scattered, sample.params), outputs(op, sample.inputs, sample.params), strict=True):
         close(a, b, label(op, sample, "inputs with gaps in memory"))
     run, other = Run(op, sample), Run(op, Sample(scattered, sample.params))
     if run.wanted:

@@ -1,6 +1,5 @@
 """Every Python block in the README and the docs runs, in order, each document in a namespace of its own."""
 
-import os
 import re
 from pathlib import Path
 
@@ -30,4 +29,4 @@ def test_code_blocks_run(path, tmp_path, monkeypatch):
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not re.match(r"[a-z]+:", target):
-            assert os.path.exists(path.parent / target), f"{path.name} links to {target}"
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"

@@ -16,9 +16,7 @@ def test_a_gradient():
 
 def test_a_small_convolutional_network_learns_by_heart():
     mg.manual_seed(1)
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 4 * 4, 3)
-    )
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 4 * 4, 3))
     images, labels = mg.randn(12, 1, 8, 8), mg.tensor([0, 1, 2] * 4)
     optimizer = optim.AdamW(model.parameters(), lr=0.02)
     for _ in range(30):

@@ -1,0 +1,124 @@
+"""Smaller pictures from larger ones: several items become one, the edges between them go, their numbers add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from minigrad.viz.picture import Edge, Item, Path, Picture, prefixes
+
+__all__ = ["deepest", "folded_to_depth", "merged", "summed", "unboxed"]
+
+
+def unboxed(picture: Picture) -> Picture:
+    """Without the frames that hold a single operation: its node says the module's name instead.
+
+    A frame round a frame and nothing else stays: it is a name that somebody gave.
+    """
+    held: dict[Path, list[Item]] = {}
+    for item in picture.items.values():
+        for prefix in prefixes(item.path):
+            held.setdefault(prefix, []).append(item)
+    single = {path for path, items in held.items() if _is_single(path, items) and picture.boxes[path].times == 1}
+
+    def change(item: Item) -> Item:
+        around = next((i for i, prefix in enumerate(prefixes(item.path)) if prefix in single), None)
+        if around is None:
+            return item
+        box = picture.boxes[item.path[: around + 1]]
+        owner = item.owner if item.is_leaf else f"{box.name} {box.settings}".rstrip()
+        return replace(item, path=item.path[:around], owner=owner)
+
+    boxes = {path: box for path, box in picture.boxes.items() if not any(prefix in single for prefix in prefixes(path))}
+    return replace(picture.mapped(change), boxes=boxes)
+
+
+def _is_single(path: Path, items: list[Item]) -> bool:
+    computed = [item for item in items if not item.is_leaf]
+    return len(computed) == 1 and computed[0].kind == "op" and computed[0].path == path
+
+
+def summed(key: str, items: Iterable[Item], **what: object) -> Item:
+    """One item for several: their numbers added up, the last operation's shape, whatever else `what` says."""
+    parts = list(items)
+    computed = [item for item in parts if not item.is_leaf] or parts
+    last = computed[-1]
+    base = Item(
+        key,
+        "module",
+        last.title,
+        family=_main_family(computed),
+        shape=last.shape,
+        dtype=last.dtype,
+        path=last.path,
+        macs=sum(item.macs for item in parts),
+        flops=sum(item.flops for item in parts),
+        parameters=sum(item.parameters for item in parts),
+        kept=sum(item.kept for item in parts),
+        count=sum(item.count for item in parts),
+        columns=max(item.columns for item in computed),
+        leaves=tuple(leaf for item in parts if item.kind == "parameter" for leaf in item.leaves),
+        value=last.value,
+        gradient=last.gradient,
+    )
+    return replace(base, **what)  # type: ignore[arg-type]  # dataclasses.replace can't know which fields
+
+
+def _main_family(items: list[Item]) -> str:
+    """The family of the operation with most work in it; of equals the first."""
+    return max(items, key=lambda item: (item.macs, item.family not in ("other", "movement"))).family
+
+
+def merged(picture: Picture, groups: Mapping[str, str], made: Mapping[str, Item]) -> Picture:
+    """The picture with items in groups (item -> group) replaced by one item for each group (`made`, by group).
+
+    Edges inside a group go, equal edges become one. A group stands where its first item stood.
+    """
+    items: dict[str, Item] = {}
+    for key, item in picture.items.items():
+        group = groups.get(key)
+        if group is None:
+            items[key] = item
+        else:
+            items.setdefault(group, made[group])
+    edges: dict[tuple[str, str, str], Edge] = {}
+    for edge in picture.edges:
+        source, target = groups.get(edge.source, edge.source), groups.get(edge.target, edge.target)
+        if source != target or edge.kind == "again":
+            edges.setdefault((source, target, edge.kind), replace(edge, source=source, target=target))
+    used = {prefix for item in items.values() for prefix in prefixes(item.path)}
+    boxes = {path: box for path, box in picture.boxes.items() if path in used}
+    return replace(picture, items=items, edges=tuple(edges.values()), boxes=boxes)
+
+
+def deepest(picture: Picture) -> int:
+    """How many frames lie round the innermost item."""
+    return max((len(item.path) for item in picture.items.values()), default=0)
+
+
+def folded_to_depth(picture: Picture, depth: int) -> Picture:
+    """Every module `depth` frames deep (1: the model's own children) drawn as one node."""
+    if depth < 1:
+        raise ValueError(f"depth={depth}: at least 1, the model's own children")
+    return folded(picture, {path for path in picture.boxes if len(path) == depth})
+
+
+def folded(picture: Picture, paths: set[Path]) -> Picture:
+    """The frames at `paths` drawn as one node each."""
+    groups: dict[str, str] = {}
+    members: dict[str, list[Item]] = {}
+    places: dict[str, Path] = {}
+    for key, item in picture.items.items():
+        path = next((prefix for prefix in prefixes(item.path) if prefix in paths), None)
+        if path is not None:
+            group = "fold " + "/".join(path)
+            groups[key] = group
+            members.setdefault(group, []).append(item)
+            places[group] = path
+    made = {group: _module(group, items, picture, places[group]) for group, items in members.items()}
+    return merged(picture, groups, made)
+
+
+def _module(group: str, items: list[Item], picture: Picture, path: Path) -> Item:
+    box = picture.boxes[path]
+    return summed(group, items, title=box.name, settings=box.settings, path=path[:-1])

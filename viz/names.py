@@ -1,0 +1,77 @@
+"""What things are called: parameters, modules and inputs, as the model names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.core import Array, TensorBase
+from minigrad.viz.labels import shortened
+
+__all__ = ["Names", "owner_of"]
+
+
+def owner_of(array: Array) -> Any:
+    """The array that owns the memory of a view."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    return owner
+
+
+class Names:
+    """Looks up the names of parameters, the descriptions of modules, and which arrays were given as inputs."""
+
+    def __init__(self, model: Any = None, inputs: Sequence[TensorBase] = ()) -> None:
+        """Take the names from a module (or None) and from the tensors that it was called with."""
+        self.model = model
+        self._parameters: dict[int, str] = {}
+        self._modules: dict[str, Any] = {}
+        if model is not None:
+            self._parameters = {id(p): name for name, p in model.named_parameters()}
+            self._modules = dict(model.named_modules())
+        #: The memory of parameters and buffers, which is there anyway and not kept for a backward pass.
+        self.memory = {id(owner_of(tensor.array)) for tensor in _owned(model)}
+        self._inputs = list(inputs)
+
+    def is_parameter(self, leaf: TensorBase) -> bool:
+        """Whether a leaf is a parameter: of the model, or by its class."""
+        return id(leaf) in self._parameters or any(c.__name__ == "Parameter" for c in type(leaf).__mro__)
+
+    def of(self, leaf: TensorBase) -> str:
+        """A leaf's name: the model's, its own, or nothing."""
+        if id(leaf) in self._parameters:
+            return self._parameters[id(leaf)]
+        if leaf.name:
+            return leaf.name
+        return self._input_at(lambda given: given is leaf)
+
+    def input_name(self, array: Array) -> str:
+        """What the input is called that holds this array, or nothing."""
+        return self._input_at(lambda given: np.may_share_memory(given.array, array))
+
+    def _input_at(self, fits: Any) -> str:
+        for i, given in enumerate(self._inputs):
+            if fits(given):
+                return given.name or ("input" if len(self._inputs) == 1 else f"input {i}")
+        return ""
+
+    def module(self, path: str) -> Any:
+        """The module at a dotted path, or None."""
+        return self._modules.get(path)
+
+    def describe(self, path: str, limit: int = 60) -> str:
+        """A module's class and, where it is no container, its settings: ``Conv2d(3, 64, kernel_size=11)``."""
+        module = self._modules.get(path)
+        if module is None:
+            return ""
+        settings = module.extra_repr() if hasattr(module, "extra_repr") else ""
+        if next(iter(module.children()), None) is not None:
+            return type(module).__name__
+        return shortened(f"{type(module).__name__}({settings})", limit)
+
+
+def _owned(model: Any) -> list[TensorBase]:
+    return [] if model is None else [*model.parameters(), *model.buffers()]

@@ -1,0 +1,136 @@
+"""What is to be drawn, as plain data: items, edges between them, and the boxes in which they lie.
+
+Nothing here knows tensors or Graphviz. `record`, `modules` and `gradients` make pictures from graphs, `fold` and `select` make
+smaller pictures from larger ones, `dot` writes them down. A picture is in execution order and free of addresses and counters,
+so that equal graphs give equal pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+__all__ = ["Box", "Edge", "Item", "Leaf", "Path", "Picture", "Stats", "prefixes"]
+
+#: Where an item lies: the calls of modules around it, outermost first; ``("features", "features.0")``.
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the numbers of an array look like; `norm` is the Euclidean one. Counts are of elements."""
+
+    minimum: float
+    mean: float
+    maximum: float
+    norm: float
+    size: int
+    nans: int = 0
+    infs: int = 0
+    zeros: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One named array that was not computed: a parameter, an input, a constant."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    size: int = 0
+    value: Stats | None = None
+    gradient: Stats | None = None
+    missing: bool = False  # its gradient was asked for, and none arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing drawn. `kind` is op, module, repeat, parameter, input, constant, output, gradient or more.
+
+    `macs`, `flops` and `parameters` are numbers, `kept` is in bytes; for an item that stands for several they are sums.
+    """
+
+    key: str
+    kind: str
+    title: str
+    family: str = "other"
+    shape: tuple[int, ...] | None = None
+    dtype: str = "float32"
+    settings: str = ""
+    path: Path = ()
+    owner: str = ""  # an operation's module where no frame says it; a leaf's where it goes without saying
+    macs: int = 0
+    flops: int = 0
+    parameters: int = 0
+    kept: int = 0
+    keeps: tuple[str, ...] = ()
+    count: int = 1  # how many operations it stands for
+    leaves: tuple[Leaf, ...] = ()
+    columns: int = 1  # groups of channels that don't see each other
+    value: Stats | None = None
+    gradient: Stats | None = None
+    notes: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()  # Graphviz attributes from the user's style callback
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was given and not computed."""
+        return self.kind in ("parameter", "input", "constant")
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """From what was computed first to what uses it. `kind` is data, again (from the step before), saved or gradient."""
+
+    source: str
+    target: str
+    kind: str = "data"
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A frame around items: a module with its name and settings, or a repeated block with its `times`."""
+
+    name: str
+    settings: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Items in execution order, edges, and the boxes by path."""
+
+    items: dict[str, Item]
+    edges: tuple[Edge, ...] = ()
+    boxes: dict[Path, Box] = field(default_factory=dict)
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+    def with_items(self, items: Iterable[Item]) -> Picture:
+        """The same picture with these items instead; edges that lost an end go."""
+        kept = {item.key: item for item in items}
+        edges = tuple(edge for edge in self.edges if edge.source in kept and edge.target in kept)
+        return replace(self, items=kept, edges=edges)
+
+    def mapped(self, change: Callable[[Item], Item]) -> Picture:
+        """The picture with every item changed; keys must stay."""
+        return replace(self, items={key: change(item) for key, item in self.items.items()})
+
+    def noted(self, note: str) -> Picture:
+        """The picture with one more line under its title."""
+        return replace(self, notes=(*self.notes, note))
+
+    @property
+    def operations(self) -> int:
+        """How many operations the picture stands for."""
+        return sum(item.count for item in self.items.values() if not item.is_leaf)
+
+    def total(self, what: str) -> int:
+        """The sum of `macs`, `flops`, `parameters` or `kept` over all items."""
+        return sum(int(getattr(item, what)) for item in self.items.values())
+
+
+def prefixes(path: Path) -> Iterator[Path]:
+    """The paths of the boxes around an item, outermost first: ``(a,)``, ``(a, b)``, ..."""
+    return (path[: i + 1] for i in range(len(path)))

@@ -1,0 +1,60 @@
+"""Running a model once to see what it does, and leaving no trace: buffers, mode and random numbers are put back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.core import TensorBase, make_tensor
+from minigrad.modes import enable_grad
+from minigrad.random import get_rng_state, set_rng_state
+
+__all__ = ["as_inputs", "run", "untouched"]
+
+
+def as_inputs(inputs: Any) -> list[Any]:
+    """A list of tensors from one, from several, or from a shape (zeros of float32)."""
+    if isinstance(inputs, TensorBase):
+        return [inputs]
+    if isinstance(inputs, Sequence) and inputs and all(isinstance(n, (int, np.integer)) for n in inputs):
+        return [make_tensor(np.zeros([int(n) for n in inputs], np.float32))]
+    if isinstance(inputs, Sequence) and inputs:
+        return [value for given in inputs for value in (as_inputs(given) if isinstance(given, (tuple, list)) else [given])]
+    raise TypeError(f"inputs: tensors or a shape such as (1, 3, 227, 227) expected, got {inputs!r}")
+
+
+def run(model: Any, inputs: Any) -> tuple[list[TensorBase], list[Any]]:
+    """Call `model` on `inputs` with recording on; give the tensors among its outputs, and the inputs."""
+    given = as_inputs(inputs)
+    with untouched(model), enable_grad():
+        outputs = model(*given)
+    return list(_tensors(outputs)), given
+
+
+@contextlib.contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Put buffers (running statistics) and the random generator back after the block."""
+    state = get_rng_state()
+    kept = [(buffer, buffer.array.copy()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        set_rng_state(state)
+        for buffer, numbers in kept:
+            if not np.array_equal(buffer.array, numbers, equal_nan=buffer.array.dtype.kind == "f"):
+                buffer.array[...] = numbers
+                buffer.touched()
+
+
+def _tensors(value: Any) -> Iterator[TensorBase]:
+    if isinstance(value, TensorBase):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)

@@ -24,6 +24,9 @@ prange = range
 # No "nnan"/"ninf": NaN and Inf must pass through. Reassociation lets sums use vector lanes; contraction allows FMA.
 _FASTMATH = {"reassoc", "contract", "arcp"}
 
+#: Waking threads costs tens of microseconds; one thread does this many elements in that time.
+_SERIAL_BELOW = 1 << 15
+
 _python_only = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 _listeners: list[Callable[[str], None]] = []
 
@@ -34,10 +37,11 @@ class Kernel:
     Arrays come in, preallocated arrays go out: a kernel returns nothing, so that whoever calls it owns the memory.
     """
 
-    def __init__(self, function: Callable[..., Any], *, parallel: bool) -> None:
+    def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int = 0) -> None:
         """Keep the function; nothing is imported or compiled yet."""
         self.python = function
         self.parallel = parallel
+        self.work = work
         self._compiled: Callable[..., Any] | None = None
         functools.update_wrapper(self, function)
 
@@ -45,7 +49,14 @@ class Kernel:
         """Run on these arrays: compiled, or as plain Python in `python_mode()`."""
         if _python_only:
             return self.python(*args)
+        if self.parallel and args[self.work].size < _SERIAL_BELOW:
+            return self.serial(*args)
         return (self._compiled or self.dispatcher())(*args)
+
+    @functools.cached_property
+    def serial(self) -> Kernel:
+        """The same loops on one thread, for arrays so small that waking a second one costs more than the work."""
+        return Kernel(self.python, parallel=False)
 
     def dispatcher(self) -> Callable[..., Any]:
         """Numba's dispatcher for this kernel, made once."""
@@ -62,6 +73,8 @@ class Kernel:
             "nogil": True,
         }
         function = _with_compiled_globals(self.python, numba)
+        if not self.parallel:
+            function.__qualname__ += ".serial"  # a name of its own in numba's cache, which does not look at flags
         try:
             return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
         except RuntimeError as error:  # numba: "no locator available": neither beside the file nor in the user's cache
@@ -71,11 +84,14 @@ class Kernel:
             return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
-def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
-    """Make a function over arrays a `Kernel`; with ``parallel=True`` its `prange` loops run on all threads."""
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, work: int = 0) -> Any:
+    """Make a function over arrays a `Kernel`.
+
+    With ``parallel=True`` its `prange` loops run on all threads, unless the argument at position `work` is small.
+    """
     if function is None:
-        return functools.partial(Kernel, parallel=parallel)
-    return Kernel(function, parallel=parallel)
+        return functools.partial(Kernel, parallel=parallel, work=work)
+    return Kernel(function, parallel=parallel, work=work)
 
 
 @contextlib.contextmanager

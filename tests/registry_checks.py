@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from minigrad import jit
 from minigrad.core import make_tensor
 from minigrad.jit import python_mode
 from minigrad.op import Op, Sample
@@ -45,13 +46,19 @@ def check_reference(op: Op, sample: Sample) -> None:
 
 
 def check_unjitted(op: Op, sample: Sample) -> None:
-    """Un-jitted, it agrees with the jitted one."""
+    """Un-jitted, jitted on one thread and jitted on all of them, it gives the same."""
     jitted = outputs(op, sample.inputs, sample.params)
     with python_mode():
         plain = outputs(op, sample.inputs, sample.params)
-    for j, p in zip(jitted, plain, strict=True):
+    before, jit._SERIAL_BELOW = jit._SERIAL_BELOW, 0
+    try:
+        threaded = outputs(op, sample.inputs, sample.params)
+    finally:
+        jit._SERIAL_BELOW = before
+    for j, t, p in zip(jitted, threaded, plain, strict=True):
         assert j.dtype == p.dtype
         close(j, p, label(op, sample, "jitted against plain Python"), rtol=1e-12, atol=1e-13)
+        close(j, t, label(op, sample, "one thread against all"), rtol=1e-12, atol=1e-13)
 
 
 def check_shape(op: Op, sample: Sample) -> None:

@@ -1,8 +1,9 @@
 """Pictures of graphs, filters and curves. Reads graphs and models; nothing below knows of it."""
 
+from minigrad.viz.count import summary
 from minigrad.viz.draw import graph
 from minigrad.viz.drawing import Drawing
 from minigrad.viz.render import RenderError
-from minigrad.viz.summary import Summary, summary
+from minigrad.viz.table import Summary
 
 __all__ = ["Drawing", "RenderError", "Summary", "graph", "summary"]

@@ -31,7 +31,7 @@ class Names:
         self._modules: dict[str, Any] = {}
         if model is not None:
             self._parameters = {id(p): name for name, p in model.named_parameters()}
-            self._modules = dict(model.named_modules())
+            self._modules = dict(model.named_modules(remove_duplicate=False))
         #: The memory of parameters and buffers, which is there anyway and not kept for a backward pass.
         self.memory = {id(owner_of(tensor.array)) for tensor in _owned(model)}
         self._inputs = list(inputs)

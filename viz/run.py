@@ -12,7 +12,7 @@ from minigrad.core import TensorBase, make_tensor
 from minigrad.modes import enable_grad
 from minigrad.random import get_rng_state, set_rng_state
 
-__all__ = ["as_inputs", "run", "untouched"]
+__all__ = ["as_inputs", "run", "tensors_in", "untouched"]
 
 
 def as_inputs(inputs: Any) -> list[Any]:
@@ -31,30 +31,37 @@ def run(model: Any, inputs: Any) -> tuple[list[TensorBase], list[Any]]:
     given = as_inputs(inputs)
     with untouched(model), enable_grad():
         outputs = model(*given)
-    return list(_tensors(outputs)), given
+    return list(tensors_in(outputs)), given
 
 
 @contextlib.contextmanager
 def untouched(model: Any) -> Iterator[None]:
     """Put buffers (running statistics) and the random generator back after the block."""
     state = get_rng_state()
-    kept = [(buffer, buffer.array.copy()) for buffer in model.buffers()]
+    kept = [
+        (module._buffers, name, buffer, buffer.array.copy())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
         set_rng_state(state)
-        for buffer, numbers in kept:
+        for room, name, buffer, numbers in kept:
+            room[name] = buffer
             if not np.array_equal(buffer.array, numbers, equal_nan=buffer.array.dtype.kind == "f"):
                 buffer.array[...] = numbers
                 buffer.touched()
 
 
-def _tensors(value: Any) -> Iterator[TensorBase]:
+def tensors_in(value: Any) -> Iterator[TensorBase]:
+    """The tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, TensorBase):
         yield value
     elif isinstance(value, dict):
         for part in value.values():
-            yield from _tensors(part)
+            yield from tensors_in(part)
     elif isinstance(value, (tuple, list)):
         for part in value:
-            yield from _tensors(part)
+            yield from tensors_in(part)

@@ -21,7 +21,8 @@ _PREFIX = ".unfinished-"
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside `path`, with the same suffix, to write to; it becomes `path` if the block ends without an exception.
 
-    On any exception the temporary file is removed and `path` is left as it was. Raises OSError as the writing does.
+    On any exception the temporary file is removed and `path` is left as it was. Raises OSError as the writing does, with
+    the name of `path`.
     """
     path = Path(path)
     temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(4)}-{path.name}")
@@ -31,9 +32,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = os.fspath(path), None
         raise
     with contextlib.suppress(OSError):  # some systems can't flush a folder; the file itself is whole either way
         _flush(path.parent)

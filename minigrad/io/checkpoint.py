@@ -4,7 +4,8 @@ A state is made of dictionaries, lists, numbers, strings, None, arrays and tenso
 file's tensors; all else becomes JSON in the header, with the arrays' names in their places. Nothing in such a file is executed
 when it is read, unlike in a pickle. A digest of the numbers is kept, so that a damaged file is refused.
 
-    JSON: {"d": [[key, value], ...]} a dictionary, {"l": [...]} a list or tuple, {"t": name} an array, else the thing itself
+    JSON: {"d": [[key, value], ...]} a dictionary, {"l": [...]} a list or tuple, {"t": name} a tensor, {"a": name} an
+    array, else the thing itself
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.core import TensorBase
+from minigrad.core import TensorBase, make_tensor
 from minigrad.errors import FileFormatError
 from minigrad.io.safetensors import load_file, load_metadata, save_file
 
@@ -40,7 +41,7 @@ def save_state(state: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load_state(path: str | os.PathLike[str]) -> Any:
-    """The state in a file, with numpy arrays where it had arrays or tensors.
+    """The state in a file, arrays and tensors in memory of their own.
 
     Raises FileFormatError when the file is no such state or is damaged, OSError when it can't be read.
     """
@@ -57,13 +58,11 @@ def load_state(path: str | os.PathLike[str]) -> Any:
 
 
 def _taken_apart(value: Any, name: str, arrays: dict[str, Array]) -> Any:
-    if isinstance(value, TensorBase):
-        value = value.array
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (TensorBase, np.ndarray)):
         while name in arrays:  # {"a.b": x, "a": {"b": y}}
             name += "'"
-        arrays[name] = value
-        return {"t": name}
+        kind, arrays[name] = ("t", value.array) if isinstance(value, TensorBase) else ("a", value)
+        return {kind: name}
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, (str, int)):
@@ -83,6 +82,8 @@ def _put_together(skeleton: Any, arrays: dict[str, Array]) -> Any:
         return skeleton
     ((kind, content),) = skeleton.items()
     if kind == "t":
+        return make_tensor(arrays[content])
+    if kind == "a":
         return arrays[content]
     if kind == "l":
         return [_put_together(part, arrays) for part in content]

@@ -122,7 +122,7 @@ def _backward(image, g, rows, shares, ho, wo, r, s, sy, sx, py, px, dy, dx):  # 
             _fold(image[n], columns.reshape(groups * taps, ho, wo), r, s, sy, sx, py, px, dy, dx)
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, work=1)
 def _weight(total, g, x, shares, ho, wo, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
     _, groups, filters, taps = total.shape
     for part in prange(len(shares) - 1):

@@ -25,17 +25,19 @@ def apply(kernel: Any, *arrays: np.ndarray[Any, Any], settings: tuple[Any, ...] 
 @kernel(parallel=True)
 def leaky(out, x, slope):  # type: ignore[no-untyped-def]
     """``x`` where positive, else ``slope * x``; NaN stays NaN."""
+    scale = x.dtype.type(slope)  # a Python number is cheaper to pass than one of the array's type
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = x[i] if x[i] > 0 else x[i] * slope
+            out[i] = x[i] if x[i] > 0 else x[i] * scale
 
 
 @kernel(parallel=True)
 def gate(out, g, x, slope):  # type: ignore[no-untyped-def]
     """``g`` where ``x`` is positive or NaN, else ``slope * g``."""
+    scale = g.dtype.type(slope)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = g[i] * slope if x[i] <= 0 else g[i]
+            out[i] = g[i] * scale if x[i] <= 0 else g[i]
 
 
 @kernel(parallel=True)
@@ -50,9 +52,10 @@ def sigmoid(out, x):  # type: ignore[no-untyped-def]
 @kernel(parallel=True)
 def elu(out, x, alpha):  # type: ignore[no-untyped-def]
     """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
+    scale = x.dtype.type(alpha)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = x[i] if x[i] > 0 else alpha * math.expm1(x[i])
+            out[i] = x[i] if x[i] > 0 else scale * math.expm1(x[i])
 
 
 @kernel(parallel=True)

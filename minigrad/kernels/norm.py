@@ -52,7 +52,7 @@ def batch_norm_input(dx, g, x, weight, mean, rstd):  # type: ignore[no-untyped-d
                 dx[i, c, p] = weight[c] * rstd[c] * (g[i, c, p] - plain - (x[i, c, p] - mean[c]) * weighted)
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, work=1)
 def batch_norm_weight(dw, g, x, mean, rstd):  # type: ignore[no-untyped-def]
     """``sum(g * xhat)`` in each channel."""
     n, channels, length = x.shape
@@ -68,6 +68,7 @@ def batch_norm_weight(dw, g, x, mean, rstd):  # type: ignore[no-untyped-def]
 def _brackets(s, x, size, alpha, k):  # type: ignore[no-untyped-def]
     """``k + alpha / size * (sum of squares over neighbouring channels)`` for one image: (C, L)."""
     channels, length = x.shape
+    scale, offset = x.dtype.type(alpha / size), x.dtype.type(k)
     for c in range(channels):
         for p in range(length):
             s[c, p] = 0
@@ -75,7 +76,7 @@ def _brackets(s, x, size, alpha, k):  # type: ignore[no-untyped-def]
             for p in range(length):
                 s[c, p] += x[j, p] * x[j, p]
         for p in range(length):
-            s[c, p] = k + alpha / size * s[c, p]
+            s[c, p] = offset + scale * s[c, p]
 
 
 @kernel
@@ -84,7 +85,7 @@ def _power(s, beta):  # type: ignore[no-untyped-def]
     if beta == 0.75:
         root = math.sqrt(s)
         return 1 / (root * math.sqrt(root))
-    return s**-beta
+    return math.pow(s, -beta)
 
 
 @kernel(parallel=True)
@@ -103,6 +104,7 @@ def lrn(out, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
 def lrn_input(dx, g, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
     """``g_i s_i^-beta - 2 alpha/n beta a_i * sum over windows j that hold i of g_j a_j s_j^(-beta-1)``."""
     n, channels, length = x.shape
+    scale = x.dtype.type(2 * alpha / size * beta)
     for i in prange(n):
         s = np.empty((channels, length), x.dtype)
         _brackets(s, x[i], size, alpha, k)
@@ -120,4 +122,4 @@ def lrn_input(dx, g, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
                     dx[i, c, p] += t[j, p]
             for p in range(length):
                 own = g[i, c, p] * s[c, p]
-                dx[i, c, p] = own - 2 * alpha / size * beta * x[i, c, p] * dx[i, c, p]
+                dx[i, c, p] = own - scale * x[i, c, p] * dx[i, c, p]

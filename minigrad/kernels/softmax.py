@@ -71,7 +71,7 @@ def log_softmax_backward(out, g, y):  # type: ignore[no-untyped-def]
             out[i, j] = g[i, j] - math.exp(y[i, j]) * total
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, work=1)
 def cross_entropy(losses, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
     """Each row's loss, class weights applied; 0 where the target is to be ignored."""
     classes = x.shape[1]

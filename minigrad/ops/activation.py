@@ -29,7 +29,7 @@ __all__ = ["elu", "leaky_relu", "logsigmoid", "maxout", "prelu", "relu", "sigmoi
 
 _gate: Op = elementwise(
     "gate",
-    lambda g, x, *, slope: kernels.apply(kernels.gate, g, x, settings=(g.dtype.type(slope),)),
+    lambda g, x, *, slope: kernels.apply(kernels.gate, g, x, settings=(float(slope),)),
     lambda g, x, *, slope: g * slope if x <= 0 else g,
     {"g": lambda h, x, *, slope: _gate(h, x, slope=slope)},
     params=({"slope": 0.0}, {"slope": 0.1}),
@@ -48,7 +48,7 @@ def _gate_samples(rng: np.random.Generator) -> Iterator[Sample]:
 def _rectifier(name: str, doc: str, onnx: str, slopes: tuple[float, ...]) -> Op:
     return elementwise(
         name,
-        lambda x, *, slope: kernels.apply(kernels.leaky, x, settings=(x.dtype.type(slope),)),
+        lambda x, *, slope: kernels.apply(kernels.leaky, x, settings=(float(slope),)),
         lambda x, *, slope: x if x > 0 else slope * x,
         {"x": lambda g, x, *, slope: _gate(g, x, slope=slope)},
         params=tuple({"slope": slope} for slope in slopes),
@@ -71,7 +71,7 @@ _leaky_relu = _rectifier("leaky_relu", "x where positive, else slope * x.", "Lea
 
 _relu = elementwise(
     "relu",
-    lambda x: kernels.apply(kernels.leaky, x, settings=(x.dtype.type(0),)),
+    lambda x: kernels.apply(kernels.leaky, x, settings=(0.0,)),
     lambda x: max(x, 0.0),
     {"x": lambda g, out: _gate(g, out, slope=0.0)},  # the output's sign tells as much as the input's
     kinks={0.0: 0.0},
@@ -119,7 +119,7 @@ _sigmoid = elementwise(
 )
 _elu = elementwise(
     "elu",
-    lambda x, *, alpha: kernels.apply(kernels.elu, x, settings=(x.dtype.type(alpha),)),
+    lambda x, *, alpha: kernels.apply(kernels.elu, x, settings=(float(alpha),)),
     lambda x, *, alpha: x if x > 0 else alpha * (math.exp(x) - 1),
     {"x": lambda g, x, *, alpha: g * where(x > 0, 1.0, exp(x.minimum(0.0)) * alpha)},
     params=({"alpha": 1.0}, {"alpha": 0.3}),

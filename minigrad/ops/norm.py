@@ -249,13 +249,13 @@ def _lrn_shape(*shapes: Shape, size: int, **_: Any) -> Shape:
 def _lrn_forward(x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
     _lrn_shape(x.shape, size=size)
     out = np.empty(x.shape, x.dtype)
-    kernels.lrn(_flat(out), _flat(x), size, *(x.dtype.type(v) for v in (alpha, beta, k)))
+    kernels.lrn(_flat(out), _flat(x), size, float(alpha), float(beta), float(k))
     return out
 
 
 def _lrn_input_forward(g: Array, x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
     dx = np.empty(x.shape, x.dtype)
-    kernels.lrn_input(_flat(dx), _flat(g), _flat(x), size, *(x.dtype.type(v) for v in (alpha, beta, k)))
+    kernels.lrn_input(_flat(dx), _flat(g), _flat(x), size, float(alpha), float(beta), float(k))
     return dx
 
 

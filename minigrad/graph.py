@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from minigrad.op import Op
     from minigrad.tensor import Tensor
 
-__all__ = ["Node", "Saved", "Shape", "backward_walk", "reachable"]
+__all__ = ["OWN", "Node", "Saved", "Shape", "backward_walk", "reachable"]
 
 Shape = tuple[int, ...]
+
+#: The edge of a node's own output among its saved arrays; the node itself would make a reference cycle.
+OWN: Any = object()
 
 _numbers = itertools.count()
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from minigrad.core import Array, TensorBase, check_current, make_tensor
 from minigrad.errors import AnomalyError, GradientError, ShapeError
-from minigrad.graph import Node, Saved, Shape
+from minigrad.graph import OWN, Node, Saved, Shape
 from minigrad.modes import modes
 
 if TYPE_CHECKING:
@@ -134,46 +134,37 @@ class Op:
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays, params) from error
         results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
-        edges = tuple(self._edge(x) for x in inputs)
-        recording = modes.grad and self.vjp and any(edge is not None for edge in edges)
         first = inputs[0] if self.view else None
         shared = first is not None and np.may_share_memory(results[0], first.array)
         cell = first.cell if first is not None and shared else [0]
-        node = self._record(inputs, arrays, params, edges, results, cell) if recording else None
+        node = self._record(inputs, arrays, params, results, cell) if modes.grad and self.vjp else None
         if modes.anomaly:
             self._look(arrays, results, node)
         out = make_tensor(results[0], node, cell)
         return (out, *(make_tensor(extra) for extra in results[1:]))
-
-    @staticmethod
-    def _edge(x: TensorBase | None) -> Any:
-        if x is None:
-            return None
-        if x.node is None:
-            return x if x._leaf_requires_grad else None
-        if x.recorded != x.cell[0]:
-            check_current(x)
-        return x.node
 
     def _record(
         self,
         inputs: tuple[TensorBase | None, ...],
         arrays: list[Array | None],
         params: dict[str, Any],
-        edges: tuple[Any, ...],
         results: tuple[Any, ...],
         cell: list[int],
     ) -> Node | None:
-        plan = self._plan(tuple(edge is not None for edge in edges))
+        edges = tuple([None if x is None else x.edge for x in inputs])
+        plan = self._plan(tuple([edge is not None for edge in edges]))
         if not plan.formulas:
             return None
+        for x in inputs:
+            if x is not None and x.recorded != x.cell[0]:
+                check_current(x)
         out = results[0]
         node = Node(
             self,
             params,
             edges,
-            tuple(() if a is None else a.shape for a in arrays),
-            tuple(out.dtype if a is None else a.dtype for a in arrays),
+            tuple([() if a is None else a.shape for a in arrays]),
+            tuple([out.dtype if a is None else a.dtype for a in arrays]),
             out.shape,
             out.dtype,
         )
@@ -183,7 +174,7 @@ class Op:
             if x is not None:
                 saved[name] = Saved(x.array, edges[at], x.cell, x.cell[0])
         for name, at in plan.outputs:
-            saved[name] = Saved(results[at], node, cell, cell[0]) if at == 0 else Saved(results[at], None, [0], 0)
+            saved[name] = Saved(results[at], OWN, cell, cell[0]) if at == 0 else Saved(results[at], None, [0], 0)
         node.scope = modes.scope
         if modes.anomaly:
             node.where = _user_line()
@@ -224,7 +215,7 @@ class Op:
             )
         if isinstance(kept.edge, TensorBase):
             return cast("Tensor", kept.edge)
-        return make_tensor(kept.array, kept.edge)
+        return make_tensor(kept.array, node if kept.edge is OWN else kept.edge)
 
     @staticmethod
     def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:

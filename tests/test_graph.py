@@ -59,6 +59,20 @@ def test_a_hundred_thousand_backward_passes_keep_no_memory():
     assert len([o for o in gc.get_objects() if isinstance(o, mg.graph.Node)]) < 100
 
 
+def test_a_graph_that_is_never_walked_is_let_go_without_the_collector_of_cycles():
+    import weakref
+
+    x = leaf(0.5, 1.5)
+    gc.disable()
+    try:
+        y = x.exp().tanh().softmax(0).relu() * x
+        node = weakref.ref(y.node)
+        del y
+        assert node() is None
+    finally:
+        gc.enable()
+
+
 def test_leaves_accumulate_and_intermediates_keep_nothing():
     x = leaf(2.0)
     y = x * x

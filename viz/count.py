@@ -120,7 +120,7 @@ def _rows(calls: list[_Call], recorded: Recorded, names: Names) -> Iterator[Row]
     counted: set[int] = set()
     trained = _trained(recorded, names)
     for call in calls:
-        own = [p for p in _once(call.module.parameters(recurse=False))]
+        own = _once(call.module.parameters(recurse=False))
         fresh = [parameter for parameter in own if id(parameter) not in counted]
         counted.update(id(parameter) for parameter in own)
         items = [recorded.picture.items[key] for key in call.keys]

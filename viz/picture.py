@@ -65,6 +65,7 @@ class Item:
     kept: int = 0
     keeps: tuple[str, ...] = ()
     count: int = 1  # how many operations it stands for
+    times: int = 1  # how often it is repeated; its numbers are those of one
     leaves: tuple[Leaf, ...] = ()
     columns: int = 1  # groups of channels that don't see each other
     value: Stats | None = None
@@ -124,11 +125,11 @@ class Picture:
     @property
     def operations(self) -> int:
         """How many operations the picture stands for."""
-        return sum(item.count for item in self.items.values() if not item.is_leaf)
+        return sum(item.count * item.times for item in self.items.values() if not item.is_leaf)
 
     def total(self, what: str) -> int:
         """The sum of `macs`, `flops`, `parameters` or `kept` over all items."""
-        return sum(int(getattr(item, what)) for item in self.items.values())
+        return sum(int(getattr(item, what)) * item.times for item in self.items.values())
 
 
 def prefixes(path: Path) -> Iterator[Path]:

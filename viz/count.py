@@ -7,8 +7,9 @@ that made them, an array kept by several operations and a parameter used by seve
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minigrad.core import TensorBase
@@ -104,15 +105,26 @@ def _assign(calls: list[_Call], recorded: Recorded) -> None:
 
 
 def _in_order(calls: list[_Call], recorded: Recorded) -> list[_Call]:
-    """By the first operation; calls that made none stay behind the call that returned before them."""
+    """Calls by their first operation, those that made none behind the call that returned before them.
+
+    What a container computes between its modules' calls is split up, so that each part stands where it happens.
+    """
+    order = {key: i for i, key in enumerate(recorded.nodes)}
+    owner = {order[key]: at for at, call in enumerate(calls) for key in call.keys}
     placed: list[tuple[int, int, _Call]] = []
     latest = -1
     for at, call in enumerate(calls):
-        if call.keys:
-            latest = recorded.nodes[call.keys[0]].number
-        elif next(iter(call.module.children()), None) is not None:
-            continue  # a container that only calls others
-        placed.append((latest, at, call))
+        container = next(iter(call.module.children()), None) is not None
+        starts = [order[key] for key in call.keys if owner.get(order[key] - 1) != at]
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=False):
+            part = [key for key in call.keys if start <= order[key] < stop] if container else call.keys
+            placed.append((start, at, replace(call, keys=part)))
+            if not container:
+                break
+        if starts:
+            latest = starts[0]
+        elif not container:
+            placed.append((latest, at, call))
     return [call for _, _, call in sorted(placed, key=lambda entry: entry[:2])]
 
 
@@ -125,15 +137,18 @@ def _rows(calls: list[_Call], recorded: Recorded, names: Names) -> Iterator[Row]
         counted.update(id(parameter) for parameter in own)
         items = [recorded.picture.items[key] for key in call.keys]
         container = next(iter(call.module.children()), None) is not None
+        nodes = [recorded.nodes[key] for key in call.keys[-1:]] if container else []
+        shapes = [node.shape for node in nodes] or [tensor.shape for tensor in call.outputs]
+        size = sum(node.dtype.itemsize * math.prod(node.shape) for node in nodes)
         yield Row(
             call.path,
-            type(call.module).__name__,
-            ", ".join(dict.fromkeys(item.title for item in items)) if container else call.module.extra_repr(),
-            call.outputs[0].shape if call.outputs else (),
+            ", ".join(dict.fromkeys(item.title for item in items)) if container else type(call.module).__name__,
+            "" if container else call.module.extra_repr(),
+            shapes[0] if shapes else (),
             sum(parameter.numel() for parameter in fresh),
             sum(item.macs for item in items),
             sum(item.flops for item in items),
-            sum(tensor.array.nbytes for tensor in call.outputs) if items else 0,
+            size or (sum(tensor.array.nbytes for tensor in call.outputs) if items else 0),
             sum(item.kept for item in items if item.key in trained),
             shared=bool(own) and not fresh,
         )

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["TIMES", "amount", "byte_size", "dtype_name", "exact", "number", "setting_words", "shape_text", "shortened"]
+__all__ = [
+    "TIMES",
+    "amount",
+    "byte_size",
+    "compact",
+    "dtype_name",
+    "exact",
+    "number",
+    "setting_words",
+    "shape_text",
+    "shortened",
+]
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -25,6 +37,24 @@ _SILENT: Mapping[str, tuple[Any, ...]] = {
     "ignore_index": (-100,),
     "count_include_pad": (True,),
     "divisor_override": (None,),
+}
+_SILENT_WORDS = {
+    "stride=(1, 1)",
+    "stride=1",
+    "padding=(0, 0)",
+    "padding=0",
+    "dilation=(1, 1)",
+    "dilation=1",
+    "groups=1",
+    "ceil_mode=False",
+    "bias=True",
+    "affine=True",
+    "eps=1e-05",
+    "momentum=0.1",
+    "track_running_stats=True",
+    "inplace=False",
+    "start_dim=1",
+    "end_dim=-1",
 }
 _SHORT = {"kernel_size": "window", "padding": "pad"}
 
@@ -81,6 +111,16 @@ def setting_words(params: Mapping[str, Any], hidden: Iterable[str] = ()) -> str:
         if name in hidden or value is None or any(_equal(value, silent) for silent in _SILENT.get(name, ())):
             continue
         words.append(f"{_SHORT.get(name, name)} {_value(value)}")
+    return ", ".join(words)
+
+
+def compact(extra_repr: str) -> str:
+    """A module's settings without those that say nothing: ``3, 96, kernel_size=(11, 11), bias=True`` -> ``3, 96, 11×11``."""
+    words = []
+    for word in re.split(r", (?![^(]*\))", extra_repr):
+        if word not in _SILENT_WORDS:
+            plain = re.sub(r"\((\d+), (\d+)\)", rf"\1{TIMES}\2", word)
+            words.append(re.sub(r"^(in_features|out_features|kernel_size)=", "", plain).replace("=", " "))
     return ", ".join(words)
 
 

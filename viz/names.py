@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.core import Array, TensorBase
-from minigrad.viz.labels import shortened
+from minigrad.viz.labels import compact, shortened
 
 __all__ = ["Names", "owner_of"]
 
@@ -70,7 +70,7 @@ class Names:
         settings = module.extra_repr() if hasattr(module, "extra_repr") else ""
         if next(iter(module.children()), None) is not None:
             return type(module).__name__
-        return shortened(f"{type(module).__name__}({settings})", limit)
+        return shortened(f"{type(module).__name__}({compact(settings)})" if settings else type(module).__name__, limit)
 
 
 def _owned(model: Any) -> list[TensorBase]:

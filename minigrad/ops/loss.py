@@ -238,7 +238,9 @@ def cross_entropy(
         return _soft_cross_entropy(input, target, weights, reduction, label_smoothing)
     classes = weights.shape[0]
     _check_classes("cross_entropy", input, target, classes, ignore_index)
-    logits = movedim(input, 1, -1).reshape(-1, classes) if input.ndim > 1 else unsqueeze(input, 0)
+    logits = as_float(input)
+    if input.ndim != 2:
+        logits = movedim(logits, 1, -1).reshape(-1, classes) if input.ndim > 1 else unsqueeze(logits, 0)
     rows = make_tensor(np.ascontiguousarray(target.array, np.int64).reshape(-1))
     losses = _cross_entropy(logits, rows, weights, ignore_index=ignore_index, label_smoothing=label_smoothing)
     if reduction == "mean":

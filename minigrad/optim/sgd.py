@@ -1,0 +1,68 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.core import Array
+from minigrad.kernels import optim as kernels
+from minigrad.optim.optimizer import Optimizer, Params, check_settings
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """``param -= lr * v`` with ``v = momentum * v + (1 - dampening) * (grad + weight_decay * param)``.
+
+    Momentum after Sutskever et al. 2013, in the form in which `lr` may change between steps: it scales the step and
+    not what is remembered. `nesterov` looks ahead by ``grad + momentum * v``. `maximize` goes up instead of down.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        """Raises ValueError for negative settings, and for `nesterov` without momentum or with dampening."""
+        settings = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        super().__init__(params, settings)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError for settings that make no sense."""
+        check_settings("SGD", group, positive=("lr", "momentum", "weight_decay"))
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
+
+    def update(self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """One step of one parameter."""
+        buffer = state.get("momentum_buffer")
+        first = buffer is None
+        if first and group["momentum"] != 0:
+            buffer = state["momentum_buffer"] = np.empty(param.shape, param.dtype)
+        kernels.sgd(
+            param,
+            grad,
+            buffer if group["momentum"] != 0 else None,
+            lr=group["lr"],
+            momentum=group["momentum"],
+            dampening=group["dampening"],
+            weight_decay=group["weight_decay"],
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+            first=first,
+        )

@@ -16,7 +16,7 @@ from minigrad.core import TensorBase
 from minigrad.graph import Node
 from minigrad.modes import modes
 from minigrad.viz.names import Names
-from minigrad.viz.record import Recorded, record
+from minigrad.viz.record import Recorded, kept_by, record
 from minigrad.viz.run import as_inputs, run, tensors_in
 from minigrad.viz.table import Row, Summary
 
@@ -130,7 +130,7 @@ def _in_order(calls: list[_Call], recorded: Recorded) -> list[_Call]:
 
 def _rows(calls: list[_Call], recorded: Recorded, names: Names) -> Iterator[Row]:
     counted: set[int] = set()
-    trained = _trained(recorded, names)
+    kept = _kept(recorded, names)
     for call in calls:
         own = _once(call.module.parameters(recurse=False))
         fresh = [parameter for parameter in own if id(parameter) not in counted]
@@ -149,18 +149,21 @@ def _rows(calls: list[_Call], recorded: Recorded, names: Names) -> Iterator[Row]
             sum(item.macs for item in items),
             sum(item.flops for item in items),
             size or (sum(tensor.array.nbytes for tensor in call.outputs) if items else 0),
-            sum(item.kept for item in items if item.key in trained),
+            sum(kept.get(key, 0) for key in call.keys),
             shared=bool(own) and not fresh,
         )
 
 
-def _trained(recorded: Recorded, names: Names) -> set[str]:
-    """The operations through which a gradient flows to a parameter: only they keep anything in a training step."""
-    useful: set[int] = set()
-    for node in recorded.nodes.values():  # oldest first
-        if any(id(edge) in useful or _is_parameter(edge, names) for edge in node.edges):
-            useful.add(id(node))
-    return {key for key, node in recorded.nodes.items() if id(node) in useful}
+def _kept(recorded: Recorded, names: Names) -> dict[str, int]:
+    """Bytes that each operation is the first to keep in a training step: only if it leads from a parameter."""
+    trained: set[int] = set()
+    seen: set[int] = set()
+    kept: dict[str, int] = {}
+    for key, node in recorded.nodes.items():  # oldest first
+        if any(id(edge) in trained or _is_parameter(edge, names) for edge in node.edges):
+            trained.add(id(node))
+            kept[key] = kept_by(node, names, seen)[0]
+    return kept
 
 
 def _is_parameter(edge: Node | TensorBase | None, names: Names) -> bool:

@@ -65,11 +65,11 @@ def shape_text(shape: Iterable[int]) -> str:
 
 
 def amount(value: float) -> str:
-    """A count with three or four significant digits and a unit prefix: 724.41 M, 61.7 k, 950."""
+    """A count with a unit prefix and one or two decimals: 724.41 M, 61.7 k, 950."""
     for scale, prefix in _PREFIXES:
         if abs(value) >= scale:
             scaled = value / scale
-            digits = 2 if scaled >= 100 and scale >= 1e6 else 1 if scaled >= 10 else 2
+            digits = 1 if scale == 1e3 and scaled >= 10 else 2
             return f"{scaled:.{digits}f} {prefix}"
     return f"{value:g}"
 
@@ -119,7 +119,8 @@ def compact(extra_repr: str) -> str:
     words = []
     for word in re.split(r", (?![^(]*\))", extra_repr):
         if word not in _SILENT_WORDS:
-            plain = re.sub(r"\((\d+), (\d+)\)", rf"\1{TIMES}\2", word)
+            plain = re.sub(r"(?<=[gnes]=)\((\d+), \1\)", r"\1", word)  # the same number for both axes
+            plain = re.sub(r"\((\d+), (\d+)\)", rf"\1{TIMES}\2", plain)
             words.append(re.sub(r"^(in_features|out_features|kernel_size)=", "", plain).replace("=", " "))
     return ", ".join(words)
 

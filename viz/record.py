@@ -15,7 +15,7 @@ from minigrad.viz.labels import dtype_name, setting_words, shape_text
 from minigrad.viz.names import Names, owner_of
 from minigrad.viz.picture import Box, Edge, Item, Leaf, Path, Picture, prefixes
 
-__all__ = ["Recorded", "paths_of", "record"]
+__all__ = ["Recorded", "kept_by", "paths_of", "record"]
 
 Producer = Node | TensorBase
 
@@ -108,7 +108,7 @@ def _boxes(paths: Iterable[Path], names: Names) -> dict[Path, Box]:
 
 
 def _operation(key: str, node: Node, path: Path, names: Names, seen: set[int]) -> Item:
-    kept, keeps = _kept(node, names, seen)
+    kept, keeps = kept_by(node, names, seen)
     return Item(
         key,
         "op",
@@ -134,7 +134,7 @@ def _settings(node: Node) -> str:
     return words
 
 
-def _kept(node: Node, names: Names, seen: set[int]) -> tuple[int, tuple[str, ...]]:
+def kept_by(node: Node, names: Names, seen: set[int]) -> tuple[int, tuple[str, ...]]:
     """Bytes that this operation is the first to keep, and the names of all arrays it keeps but parameters."""
     size, keeps = 0, []
     for name, saved in (node.saved or {}).items():

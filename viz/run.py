@@ -19,6 +19,8 @@ def as_inputs(inputs: Any) -> list[Any]:
     """A list of tensors from one, from several, or from a shape (zeros of float32)."""
     if isinstance(inputs, TensorBase):
         return [inputs]
+    if isinstance(inputs, str):
+        raise TypeError(f"inputs: tensors or a shape such as (1, 3, 227, 227) expected, got {inputs!r}")
     if isinstance(inputs, Sequence) and inputs and all(isinstance(n, (int, np.integer)) for n in inputs):
         return [make_tensor(np.zeros([int(n) for n in inputs], np.float32))]
     if isinstance(inputs, Sequence) and inputs:

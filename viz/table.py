@@ -1,0 +1,158 @@
+"""The table of a model, as text and as HTML. What stands in it is counted in `count`."""
+
+from __future__ import annotations
+
+import html
+import io
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from minigrad.viz.labels import amount, byte_size, compact, exact, shape_text
+from minigrad.viz.palette import DARK, INK
+
+__all__ = ["Row", "Summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One module's call, or what a container computes between its modules.
+
+    `kind` is the module's class, or the operations' names. `shape` is the output's.
+    `output` and `kept` are bytes: of the output, and of what is kept for the backward pass.
+    `shared` says that the parameters were counted in an earlier row.
+    """
+
+    name: str
+    kind: str
+    settings: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    flops: int
+    output: int
+    kept: int
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Rows and totals; prints itself as a table, shows itself in a notebook."""
+
+    name: str
+    inputs: tuple[tuple[int, ...], ...]
+    rows: tuple[Row, ...]
+    parameters: int
+    trainable: int
+    parameter_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one forward pass over the whole batch."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one forward pass over the whole batch."""
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def output(self) -> int:
+        """Bytes of all outputs together."""
+        return sum(row.output for row in self.rows)
+
+    @property
+    def kept(self) -> int:
+        """Bytes that the backward pass keeps alive, parameters left out."""
+        return sum(row.kept for row in self.rows)
+
+    def table(self) -> Table:
+        """The table for a terminal, as rich draws it."""
+        shapes = ", ".join(shape_text(shape) for shape in self.inputs)
+        table = Table(box=SIMPLE_HEAD, title=f"{self.name}, input {shapes}", title_justify="left", show_footer=True)
+        for (name, footer), right in zip(_columns(self), (False, False, True, True, True, True, True), strict=True):
+            table.add_column(name, footer=footer, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in _cells(row)))
+        return table
+
+    def text(self, width: int | None = None) -> str:
+        """The table and its totals as plain text, `width` columns wide (as wide as it needs, if not given)."""
+        out = io.StringIO()
+        console = Console(file=out, width=width or 200, color_system=None, highlight=False)
+        console.print(self.table())
+        for line in self.totals():
+            console.print(line, soft_wrap=True)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    def totals(self) -> list[str]:
+        """The lines below the table."""
+        frozen = self.parameters - self.trainable
+        return [
+            f"parameters   {exact(self.parameters)}" + (f", of them {exact(frozen)} frozen" if frozen else ""),
+            f"forward      {amount(self.macs)} MACs, {amount(self.flops)} FLOPs",
+            f"memory       {byte_size(self.parameter_bytes)} parameters, {byte_size(self.output)} outputs, "
+            f"{byte_size(self.kept)} kept for the backward pass",
+        ]
+
+    def html(self) -> str:
+        """A page of its own: one file, no script, light or dark as the reader's system is."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in _columns(self))
+        foot = "".join(f"<td>{html.escape(text)}</td>" for _, text in _columns(self))
+        body = "\n".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in self.rows
+        )
+        lines = "<br>\n".join(html.escape(line) for line in self.totals())
+        shapes = ", ".join(shape_text(shape) for shape in self.inputs)
+        title = html.escape(f"{self.name}, input {shapes}")
+        return (
+            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+            f"<title>{title}</title>\n<style>{_STYLE}</style></head>\n"
+            f"<body><h1>{title}</h1>\n<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n"
+            f"<tfoot><tr>{foot}</tr></tfoot></table>\n<p>{lines}</p></body></html>\n"
+        )
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+
+_STYLE = f"""
+body{{font:14px/1.45 system-ui,Helvetica,Arial,sans-serif;margin:2em;color:{INK.text};background:{INK.paper}}}
+h1{{font-size:1.25em}} table{{border-collapse:collapse}}
+td,th{{padding:.25em .8em;text-align:right;font-variant-numeric:tabular-nums}}
+td:nth-child(-n+2),th:nth-child(-n+2){{text-align:left}} thead th{{border-bottom:2px solid {INK.frame}}}
+tbody td{{border-bottom:1px solid {INK.frame}}} tfoot td{{font-weight:bold}} p{{color:{INK.soft};white-space:pre-line}}
+@media (prefers-color-scheme:dark){{body{{color:{DARK[INK.text]};background:{DARK[INK.paper]}}}
+thead th,tbody td{{border-color:{DARK[INK.frame]}}} p{{color:{DARK[INK.soft]}}}}}
+"""
+
+
+def _columns(table: Summary) -> list[tuple[str, str]]:
+    return [
+        ("layer", "total"),
+        ("", ""),
+        ("output shape", ""),
+        ("parameters", exact(table.parameters)),
+        ("MACs", amount(table.macs)),
+        ("output", byte_size(table.output)),
+        ("kept", byte_size(table.kept)),
+    ]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    parameters = exact(row.parameters) if row.parameters else "shared" if row.shared else ""
+    return (
+        row.name,
+        f"{row.kind}({compact(row.settings)})" if row.settings else row.kind,
+        shape_text(row.shape),
+        parameters,
+        amount(row.macs) if row.macs else "",
+        byte_size(row.output),
+        byte_size(row.kept) if row.kept else "",
+    )

@@ -8,9 +8,9 @@ from minigrad.optim.lr_scheduler import (
     LambdaLR,
     LRScheduler,
     MultiStepLR,
+    OneCycleLR,
     StepLR,
 )
-from minigrad.optim.one_cycle import OneCycleLR
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.sgd import SGD
 

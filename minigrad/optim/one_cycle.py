@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from minigrad.optim.lr_scheduler import LRScheduler
 from minigrad.optim.optimizer import Optimizer
+from minigrad.optim.scheduler import LRScheduler
 
 __all__ = ["OneCycleLR"]
 
@@ -72,13 +72,11 @@ class OneCycleLR(LRScheduler):
 
     def _place(self) -> tuple[float, str, str, str, str]:
         """How much of the present phase is over, and which settings it leads from and to."""
-        start = 0.0
-        for end, *names in self.phases:
-            if self.last_epoch <= end or end == self.phases[-1][0]:
-                break
-            start = end
-        lr_from, lr_to, momentum_from, momentum_to = names
-        return (self.last_epoch - start) / (end - start), lr_from, lr_to, momentum_from, momentum_to
+        start, at = 0.0, 0
+        while at < len(self.phases) - 1 and self.last_epoch > self.phases[at][0]:
+            start, at = self.phases[at][0], at + 1
+        end, *names = self.phases[at]
+        return ((self.last_epoch - start) / (end - start), *names)
 
     def _between(self, start: float, end: float, share: float) -> float:
         if self.anneal_strategy == "linear":

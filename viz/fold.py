@@ -7,7 +7,18 @@ from dataclasses import replace
 
 from minigrad.viz.picture import Edge, Item, Path, Picture, prefixes
 
-__all__ = ["deepest", "folded_to_depth", "merged", "summed", "unboxed"]
+__all__ = [
+    "coarser",
+    "deepest",
+    "folded",
+    "folded_key",
+    "folded_to_depth",
+    "legible",
+    "merged",
+    "segmented",
+    "summed",
+    "unboxed",
+]
 
 
 def unboxed(picture: Picture) -> Picture:
@@ -72,14 +83,15 @@ def _main_family(items: list[Item]) -> str:
 def merged(picture: Picture, groups: Mapping[str, str], made: Mapping[str, Item]) -> Picture:
     """The picture with items in groups (item -> group) replaced by one item for each group (`made`, by group).
 
-    Edges inside a group go, equal edges become one. A group stands where its first item stood.
+    Edges inside a group go, equal edges become one. A group stands where its first operation stood.
     """
     items: dict[str, Item] = {}
+    with_operations = {groups[key] for key, item in picture.items.items() if key in groups and not item.is_leaf}
     for key, item in picture.items.items():
         group = groups.get(key)
         if group is None:
             items[key] = item
-        else:
+        elif not item.is_leaf or group not in with_operations:
             items.setdefault(group, made[group])
     edges: dict[tuple[str, str, str], Edge] = {}
     for edge in picture.edges:
@@ -111,7 +123,7 @@ def folded(picture: Picture, paths: set[Path]) -> Picture:
     for key, item in picture.items.items():
         path = next((prefix for prefix in prefixes(item.path) if prefix in paths), None)
         if path is not None:
-            group = "fold " + "/".join(path)
+            group = folded_key(path)
             groups[key] = group
             members.setdefault(group, []).append(item)
             places[group] = path
@@ -119,6 +131,65 @@ def folded(picture: Picture, paths: set[Path]) -> Picture:
     return merged(picture, groups, made)
 
 
+def folded_key(path: Path) -> str:
+    """The key of the node that stands for a frame."""
+    return "fold " + "/".join(path)
+
+
 def _module(group: str, items: list[Item], picture: Picture, path: Path) -> Item:
     box = picture.boxes[path]
     return summed(group, items, title=box.name, settings=box.settings, path=path[:-1])
+
+
+def coarser(picture: Picture) -> Picture | None:
+    """One level less: the deepest modules as one node each; without modules, stretches of operations as one node each."""
+    depth = deepest(picture)
+    if depth:
+        return folded_to_depth(picture, depth)
+    computed = sum(not item.is_leaf for item in picture.items.values())
+    return segmented(picture, max(computed // 4, 8)) if computed > 16 else None
+
+
+def legible(picture: Picture, most: int) -> Picture:
+    """The picture, folded level by level until it has at most so many items; a note says so."""
+    before = len(picture.items)
+    while len(picture.items) > most:
+        smaller = coarser(picture)
+        if smaller is None or len(smaller.items) >= len(picture.items):
+            break
+        picture = smaller
+    return picture.noted(f"{before:,} items folded into {len(picture.items)}") if len(picture.items) < before else picture
+
+
+def segmented(picture: Picture, most: int) -> Picture:
+    """Operations in execution order, cut into at most so many stretches, each drawn as one node."""
+    computed = [item for item in picture.items.values() if not item.is_leaf]
+    length = -(-len(computed) // most)
+    groups: dict[str, str] = {}
+    made: dict[str, Item] = {}
+    for start in range(0, len(computed), length):
+        part = computed[start : start + length]
+        key = f"part {start}"
+        groups |= {item.key: key for item in part}
+        made[key] = summed(
+            key, part, title=f"{sum(item.count for item in part):,} operations", settings=_inventory(part), path=()
+        )
+    users: dict[str, set[str]] = {}
+    for edge in picture.edges:
+        users.setdefault(edge.source, set()).add(groups.get(edge.target, edge.target))
+    for key, item in picture.items.items():  # a parameter that only one stretch uses goes into it
+        if item.kind in ("parameter", "constant") and len(users.get(key, ())) == 1:
+            group = next(iter(users[key]))
+            if group in made:
+                groups[key] = group
+                made[group] = replace(made[group], parameters=made[group].parameters + item.parameters)
+    return merged(picture, groups, made)
+
+
+def _inventory(items: Iterable[Item]) -> str:
+    """The most frequent operations: ``12 add, 6 mul, …``."""
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item.title] = counts.get(item.title, 0) + item.count
+    usual = sorted(counts.items(), key=lambda entry: -entry[1])
+    return ", ".join(f"{count} {name}" for name, count in usual[:4]) + (", …" if len(usual) > 4 else "")

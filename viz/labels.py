@@ -31,6 +31,7 @@ _SILENT: Mapping[str, tuple[Any, ...]] = {
     "dilation": (1, (1, 1)),
     "groups": (1,),
     "ceil_mode": (False,),
+    "eps": (1e-5,),
     "keepdim": (False,),
     "keepdims": (False,),
     "label_smoothing": (0.0,),
@@ -56,6 +57,7 @@ _SILENT_WORDS = {
     "start_dim=1",
     "end_dim=-1",
 }
+_BOTH_AXES = ("stride", "padding", "dilation")
 _SHORT = {"kernel_size": "window", "padding": "pad"}
 
 
@@ -105,11 +107,13 @@ def shortened(text: str, limit: int) -> str:
 
 
 def setting_words(params: Mapping[str, Any], hidden: Iterable[str] = ()) -> str:
-    """An operation's settings without those that say nothing: ``stride 2×2, pad 1×1``."""
+    """An operation's settings without those that say nothing: ``stride 2, pad 1``."""
     words = []
     for name, value in params.items():
         if name in hidden or value is None or any(_equal(value, silent) for silent in _SILENT.get(name, ())):
             continue
+        if name in _BOTH_AXES and isinstance(value, tuple) and len(set(value)) == 1:
+            value = value[0]
         words.append(f"{_SHORT.get(name, name)} {_value(value)}")
     return ", ".join(words)
 

@@ -39,7 +39,7 @@ KINDS = {
     "parameter": Colour("#ffffff", "#5b626d", "#15181d", "#9aa2ad"),
     "input": Colour("#ffffff", "#22272e", "#15181d", "#e6e9ed"),
     "constant": Colour("#ffffff", "#b3b9c2", "#15181d", "#5b626d"),
-    "gradient": Colour("#ffffff", "#d5495c", "#15181d", "#ee6677"),
+    "saved": Colour("#eefafd", "#2f93b5", "#10262c", "#66ccee"),
     "more": _GREY,
 }
 

@@ -45,7 +45,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing drawn. `kind` is op, module, repeat, parameter, input, constant, output, gradient or more.
+    """One thing drawn. `kind` is op, module, layer, parameter, input, constant, saved or more.
 
     `macs`, `flops` and `parameters` are numbers, `kept` is in bytes; for an item that stands for several they are sums.
     """
@@ -70,13 +70,14 @@ class Item:
     columns: int = 1  # groups of channels that don't see each other
     value: Stats | None = None
     gradient: Stats | None = None
+    result: str = ""  # what its output is, where that has a name: a parameter's gradient
     notes: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()  # Graphviz attributes from the user's style callback
 
     @property
     def is_leaf(self) -> bool:
         """Whether it was given and not computed."""
-        return self.kind in ("parameter", "input", "constant")
+        return self.kind in ("parameter", "input", "constant", "saved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Picture:
     boxes: dict[Path, Box] = field(default_factory=dict)
     title: str = ""
     notes: tuple[str, ...] = ()
+    tight: bool = False  # small nodes, close together
 
     def with_items(self, items: Iterable[Item]) -> Picture:
         """The same picture with these items instead; edges that lost an end go."""

@@ -28,6 +28,7 @@ class Recorded:
     nodes: dict[str, Node] = field(default_factory=dict)
     leaves: dict[str, list[TensorBase]] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    memory: dict[tuple[int, bool], str] = field(default_factory=dict)  # (whose array, second pass?) -> item
 
 
 @dataclass
@@ -39,34 +40,52 @@ class _Source:
     shape: tuple[int, ...]
     dtype: str
     tensor: TensorBase | None
+    memory: int = 0  # whose array it is, where that is known
+    second: bool = False  # used by the second pass
     users: list[str] = field(default_factory=list)
 
 
-def record(roots: Iterable[Any], names: Names, *, title: str = "", skip: frozenset[int] = frozenset()) -> Recorded:
-    """The graph behind `roots` (edges: nodes or leaves) as a picture; nodes numbered in `skip` are left out."""
+def record(
+    roots: Iterable[Any],
+    names: Names,
+    *,
+    title: str = "",
+    skip: frozenset[int] = frozenset(),
+    forward: frozenset[int] = frozenset(),
+) -> Recorded:
+    """The graph behind `roots` (edges: nodes or leaves) as a picture; nodes numbered in `skip` are left out.
+
+    Nodes numbered in `forward`, if any, are one pass and the others a second, with inputs and calls of modules of its own.
+    """
     found = [edge for edge in roots if edge is not None]
     nodes = [node for node in reversed(reachable(found)) if node.number not in skip]
     keys = {id(node): f"op{i}" for i, node in enumerate(nodes)}
-    places = paths_of([node.scope for node in nodes])
+    second = [bool(forward) and node.number not in forward for node in nodes]
+    paths = [
+        iter(paths_of([n.scope for n, other in zip(nodes, second, strict=True) if other is side])) for side in (False, True)
+    ]
+    places = [next(paths[side]) for side in second]
     sources = _Sources(names)
     edges: list[Edge] = []
     items: dict[str, Item] = {}
     seen: set[int] = set()
-    for node, path in zip(nodes, places, strict=True):
+    for node, path, side in zip(nodes, places, second, strict=True):
         key = keys[id(node)]
         slots = node.op.slots(len(node.edges))
         for slot, edge, shape, dtype in zip(slots, node.edges, node.shapes, node.dtypes, strict=True):
             if isinstance(edge, Node):
                 if id(edge) in keys:
                     edges.append(Edge(keys[id(edge)], key))
+                else:
+                    sources.kept(key, edge)
             else:
-                sources.used(key, node, slot, edge, shape, dtype)
+                sources.used(key, node, slot, edge, shape, dtype, side)
         items[key] = _operation(key, node, path, names, seen)
     given, links, tensors = sources.items({key: item.path for key, item in items.items()})
     boxes = _boxes(itertools.chain(places, (item.path for item in given)), names)
     picture = Picture({item.key: item for item in (*given, *items.values())}, (*links, *edges), boxes, title)
     outputs = tuple(keys[id(edge)] for edge in found if id(edge) in keys)
-    return Recorded(picture, {keys[id(node)]: node for node in nodes}, tensors, outputs)
+    return Recorded(picture, {keys[id(node)]: node for node in nodes}, tensors, outputs, sources.memory)
 
 
 def paths_of(scopes: Sequence[str | None]) -> list[Path]:
@@ -154,21 +173,30 @@ class _Sources:
     def __init__(self, names: Names) -> None:
         self.names = names
         self.known: dict[Any, _Source] = {}
+        self.memory: dict[tuple[int, bool], str] = {}
 
-    def used(self, key: str, node: Node, slot: str, leaf: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    def used(self, key: str, node: Node, slot: str, leaf: Any, shape: tuple[int, ...], dtype: Any, side: bool) -> None:
         if leaf is not None:
             kind = "parameter" if self.names.is_parameter(leaf) else "input"
             identity: Any = id(leaf)
+            memory = 0
             name = self.names.of(leaf) or slot
         else:
             saved = (node.saved or {}).get(slot)
-            if not shape or (saved is not None and _uninteresting(node, saved.array)):
-                return
-            identity = (id(owner_of(saved.array)), shape) if saved is not None else (key, slot)
             given = self.names.input_name(saved.array) if saved is not None else None
+            if not shape or (saved is not None and not given and _uninteresting(node, saved.array)):
+                return
+            memory = id(owner_of(saved.array)) if saved is not None else 0
+            identity = (memory, shape) if memory else (key, slot)
             kind = "input" if given or slot in ("input", "x") else "constant"
             name = given or slot
-        source = self.known.setdefault(identity, _Source(name, kind, shape, dtype_name(dtype), leaf))
+        source = self.known.setdefault((identity, side), _Source(name, kind, shape, dtype_name(dtype), leaf, memory, side))
+        source.users.append(key)
+
+    def kept(self, key: str, node: Node) -> None:
+        """An operation that is left out, and whose result this one uses."""
+        name = f"{node.scope} {node.op.name}" if node.scope else node.op.name
+        source = self.known.setdefault(id(node), _Source(name, "constant", node.shape, dtype_name(node.dtype), None))
         source.users.append(key)
 
     def items(self, paths: Mapping[str, Path]) -> tuple[list[Item], list[Edge], dict[str, list[TensorBase]]]:
@@ -180,6 +208,7 @@ class _Sources:
         items, edges, tensors = [], [], {}
         for i, group in enumerate(groups.values()):
             key, users = f"in{i}", list(dict.fromkeys(group[0].users))
+            self.memory[group[0].memory, group[0].second] = key
             items.append(self._item(key, group, paths[users[0]], [paths[user] for user in users]))
             edges.extend(Edge(key, user) for user in users)
             tensors[key] = [source.tensor for source in group if source.tensor is not None]
@@ -202,7 +231,7 @@ class _Sources:
             dtype=group[0].dtype,
             path=shared if kind == "parameter" else (),
             owner=module if any(module == box.partition("#")[0] for box in shared) else "",
-            parameters=sum(leaf.size for leaf in leaves) if kind == "parameter" else 0,
+            parameters=sum(leaf.size for leaf in leaves) if kind == "parameter" and not group[0].second else 0,
             count=0,
             leaves=leaves,
         )

@@ -16,7 +16,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Kernel", "get_num_threads", "kernel", "on_compile", "prange", "python_mode", "serial_blas", "set_num_threads"]
+__all__ = [
+    "Intrinsic",
+    "Kernel",
+    "get_num_threads",
+    "interpreted",
+    "kernel",
+    "late",
+    "on_compile",
+    "prange",
+    "python_mode",
+    "set_num_threads",
+]
 
 #: In plain Python a parallel range is a range; compiled kernels get numba's.
 prange = range
@@ -128,16 +139,28 @@ def get_num_threads() -> int:
     return 1 if _python_only else int(_numba().get_num_threads())
 
 
-@functools.cache
-def serial_blas() -> None:
-    """Let the BLAS that kernels call run on one thread; they split the work themselves. numpy's own BLAS keeps its threads.
+class Intrinsic:
+    """A function that kernels call: plain Python where they are, LLVM instructions where they are compiled."""
 
-    Compiled kernels multiply with scipy's BLAS. Where scipy and numpy share one library, both become serial.
-    """
-    importlib.import_module("scipy.linalg.cython_blas")
-    libraries = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas").lib_controllers
-    for library in [one for one in libraries if "scipy" in one.filepath] or libraries:
-        library.set_num_threads(1)
+    def __init__(self, python: Callable[..., Any], make: Callable[[], Any]) -> None:
+        """Keep the Python, and what makes the numba intrinsic when the first kernel that calls it is compiled."""
+        self.python = python
+        self.dispatcher = functools.cache(make)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the plain Python."""
+        return self.python(*args)
+
+
+def interpreted() -> bool:
+    """Whether kernels run as plain Python now."""
+    return _python_only
+
+
+def late(module: str) -> Any:
+    """A module of numba or llvmlite, imported when it is first needed."""
+    _numba()
+    return importlib.import_module(module)
 
 
 @functools.cache
@@ -164,7 +187,7 @@ def _numba() -> Any:
 def _with_compiled_globals(function: Callable[..., Any], numba: Any) -> Callable[..., Any]:
     """The same function seeing numba's `prange`, and dispatchers where its module has kernels."""
     replaced = {
-        name: value.dispatcher() if isinstance(value, Kernel) else numba.prange if value is prange else value
+        name: value.dispatcher() if isinstance(value, (Kernel, Intrinsic)) else numba.prange if value is prange else value
         for name, value in function.__globals__.items()
         if name in function.__code__.co_names or name.startswith("__")
     }

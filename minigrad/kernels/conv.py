@@ -277,7 +277,7 @@ def _lay(frame, image, top, left):  # type: ignore[no-untyped-def]
     """An image into its frame."""
     channels, height, width = image.shape
     for c in range(channels):
-        for y in range(min(height, frame.shape[1] - top)):
+        for y in range(height):
             line = frame[c, top + y, left : left + width]
             pixels = image[c, y]
             for x in range(len(line)):

@@ -1,0 +1,70 @@
+"""The micro-kernel, compiled for every width of vectors, against its own loop nest in plain Python."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigrad.jit import kernel, python_mode
+from minigrad.kernels import conv, vector
+from minigrad.kernels.vector import Block, run
+from minigrad.op import REGISTRY
+
+
+@kernel
+def once(block, tile, source, start, inner, count, rows, weights):
+    run(block, tile, source, start, inner, count, rows, weights)
+
+
+@given(st.data(), st.integers(0, 2**32 - 1))
+def test_a_compiled_block_is_its_loop_nest(data, seed):
+    lanes, dtype = data.draw(st.sampled_from([4, 8, 16])), data.draw(st.sampled_from(["float32", "float64"]))
+    draw = {"rows": st.sampled_from([1, 3]), "columns": st.sampled_from([1, 5]), "vectors": st.sampled_from([1, 2])}
+    block = Block(lanes=lanes, dtype=dtype, step=data.draw(st.sampled_from([1, 2])), **{k: data.draw(v) for k, v in draw.items()})
+    count = data.draw(st.integers(0, 6))
+    rng = np.random.default_rng(seed)
+    source = rng.normal(size=200).astype(dtype)
+    inner, rows = rng.integers(0, 50, count), rng.integers(0, 50, block.rows)
+    weights = rng.normal(size=(max(count, 1), block.width)).astype(dtype)
+    tile = rng.normal(size=(block.rows, block.columns, block.width)).astype(dtype)
+    expected = tile.copy()
+    with python_mode():
+        once(block.handle, expected, source, 7, inner, count, rows, weights)
+    if block.handle is not block:
+        once(block.handle, tile, source, 7, inner, count, rows, weights)
+        np.testing.assert_allclose(tile, expected, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-5)
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
+def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
+    for module in (conv, vector):
+        monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
+    op = REGISTRY[name]
+    for sample in op.samples(np.random.default_rng(0)):
+        actual = op.forward(*sample.inputs, **sample.params)
+        np.testing.assert_allclose(actual, op.reference(*sample.inputs, **sample.params), atol=1e-12)
+
+
+@pytest.mark.parametrize("filters", [1, 4, 5, 9, 17, 33, 40])
+@pytest.mark.parametrize("size", [1, 2, 13, 15, 29])
+def test_convolution_at_the_edges_of_tiles(filters, size):
+    rng = np.random.default_rng(size)
+    x, w = rng.normal(size=(2, 2, size, size)), rng.normal(size=(filters, 2, 3, 3))
+    settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    op = REGISTRY["conv2d"]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]), (3, 3), (2, 3))
+    np.testing.assert_allclose(op.forward(x, w, **settings), np.einsum("ncyxrs,fcrs->nfyx", windows, w), atol=1e-12)
+    g = rng.normal(size=(2, filters, size, size))
+    dw = REGISTRY["conv2d_weight"].forward(g, x, window=(3, 3), **settings)
+    np.testing.assert_allclose(dw, np.einsum("ncyxrs,nfyx->fcrs", windows, g), atol=1e-11)
+
+
+def test_a_window_wider_than_a_tile():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(1, 1, 1, 90)), rng.normal(size=(3, 1, 1, 60))
+    settings = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    out = REGISTRY["conv2d"].forward(x, w, **settings)
+    np.testing.assert_allclose(out[0, 1, 0], np.correlate(x[0, 0, 0], w[1, 0, 0]), atol=1e-12)
+    dw = REGISTRY["conv2d_weight"].forward(out, x, window=(1, 60), **settings)
+    np.testing.assert_allclose(dw[2, 0, 0], np.correlate(x[0, 0, 0], out[0, 2, 0]), atol=1e-11)

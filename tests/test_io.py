@@ -213,6 +213,18 @@ def test_safetensors_round_trip(tmp_path):
     assert load_metadata(tmp_path / "m") == {"model": "lenet"}
 
 
+def test_the_same_tensors_give_the_same_bytes(tmp_path):
+    about = {letter: letter for letter in "abcdefgh"}
+    files = set()
+    for attempt in range(4):
+        save_file(
+            {"w": np.ones(3), "b": np.zeros(2, np.uint8)}, tmp_path / "m", dict(reversed(about.items())) if attempt else about
+        )
+        files.add((tmp_path / "m").read_bytes())
+    assert len(files) == 1
+    assert load_metadata(tmp_path / "m") == about
+
+
 def test_safetensors_takes_arrays_and_strings_only(tmp_path):
     with pytest.raises(TypeError, match="'w' is a list"):
         save_file({"w": [1.0]}, tmp_path / "m")
@@ -241,6 +253,7 @@ def test_a_state_comes_back_to_the_bit(tmp_path):
         "optimizer": {"state": {0: {"step": 3, "exp_avg": mg.tensor([0.1, 0.2])}}, "betas": [0.9, 0.999]},
         "generator": np.random.default_rng(7).bit_generator.state,
         "sums": [0.1 + 0.2, math.inf, -0.0, 5e-324],
+        "pair": (1, [2.5, (3,)]),
         "text": "ü\n",
         "nothing": None,
         "yes": True,
@@ -252,8 +265,8 @@ def test_a_state_comes_back_to_the_bit(tmp_path):
     np.testing.assert_array_equal(back["optimizer"]["state"][0]["exp_avg"].array, np.float32([0.1, 0.2]))
     assert back["optimizer"]["state"][0]["step"] == 3
     assert [value.hex() for value in back["sums"]] == [value.hex() for value in state["sums"]]
-    assert {k: back[k] for k in ("generator", "text", "nothing", "yes")} == {
-        k: state[k] for k in ("generator", "text", "nothing", "yes")
+    assert {k: back[k] for k in ("generator", "pair", "text", "nothing", "yes")} == {
+        k: state[k] for k in ("generator", "pair", "text", "nothing", "yes")
     }
 
 

@@ -1,11 +1,11 @@
 """A state, such as optimisers and models give it, in one safetensors file.
 
-A state is made of dictionaries, lists, numbers, strings, None, arrays and tensors, nested at will. Arrays become the
+A state is made of dictionaries, lists, tuples, numbers, strings, None, arrays and tensors, nested at will. Arrays become the
 file's tensors; all else becomes JSON in the header, with the arrays' names in their places. Nothing in such a file is executed
 when it is read, unlike in a pickle. A digest of the numbers is kept, so that a damaged file is refused.
 
-    JSON: {"d": [[key, value], ...]} a dictionary, {"l": [...]} a list or tuple, {"t": name} a tensor, {"a": name} an
-    array, else the thing itself
+    JSON: {"d": [[key, value], ...]} a dictionary, {"l": [...]} a list, {"u": [...]} a tuple, {"t": name} a tensor,
+    {"a": name} an array, else the thing itself
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMAT = "minigrad state 1"
 
 
 def save_state(state: Any, path: str | os.PathLike[str]) -> None:
-    """Write a state to `path`, whole or not at all. Numbers come back to the bit; a tuple comes back as a list.
+    """Write a state to `path`, whole or not at all. Numbers come back to the bit, numpy's as Python's.
 
     Raises TypeError for what a state can't hold, OSError when the file can't be written.
     """
@@ -69,7 +69,8 @@ def _taken_apart(value: Any, name: str, arrays: dict[str, Array]) -> Any:
                 raise TypeError(f"save_state: {name} has the key {key!r}; keys must be strings or integers")
         return {"d": [[key, _taken_apart(part, f"{name}.{key}", arrays)] for key, part in value.items()]}
     if isinstance(value, (list, tuple)):
-        return {"l": [_taken_apart(part, f"{name}.{i}", arrays) for i, part in enumerate(value)]}
+        kind = "l" if isinstance(value, list) else "u"
+        return {kind: [_taken_apart(part, f"{name}.{i}", arrays) for i, part in enumerate(value)]}
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -87,6 +88,8 @@ def _put_together(skeleton: Any, arrays: dict[str, Array]) -> Any:
         return arrays[content]
     if kind == "l":
         return [_put_together(part, arrays) for part in content]
+    if kind == "u":
+        return tuple(_put_together(part, arrays) for part in content)
     if kind == "d":
         return {key: _put_together(part, arrays) for key, part in content}
     raise ValueError(f"unknown kind {kind!r}")

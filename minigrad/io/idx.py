@@ -15,7 +15,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def write_idx(path: str | os.PathLike[str], array: Array) -> None:
     write_bytes(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
-def _parsed(path: Path, file: IO[bytes]) -> Array:
+def _parsed(path: Path, file: BinaryIO | gzip.GzipFile) -> Array:
     kind, shape = _header(path, file)
     needed = math.prod(shape) * kind.itemsize
     data = _at_most(file, needed + 1)  # one more, to see whether the file ends where it should
@@ -83,7 +83,7 @@ def _parsed(path: Path, file: IO[bytes]) -> Array:
     return array.astype(kind.newbyteorder("="), copy=False)
 
 
-def _header(path: Path, file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _header(path: Path, file: BinaryIO | gzip.GzipFile) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = file.read(4)
     if not magic:
         raise FileFormatError(f"{path}: the file is empty; expected IDX")
@@ -99,7 +99,7 @@ def _header(path: Path, file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]
     return _TYPES[magic[2]], struct.unpack(f">{axes}I", lengths)
 
 
-def _at_most(file: IO[bytes], count: int) -> bytearray:
+def _at_most(file: BinaryIO | gzip.GzipFile, count: int) -> bytearray:
     """Up to `count` bytes, fewer if the file ends; memory grows with what is really there."""
     data = bytearray()
     while len(data) < count:

@@ -5,6 +5,7 @@ Thin over the package of that name; what is added here: whole files or none, and
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ def save_file(tensors: Mapping[str, Array], path: str | os.PathLike[str], metada
         if not isinstance(value, str):
             raise TypeError(f"save_file: metadata[{key!r}] is a {type(value).__name__}, expected a string")
     packed = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
-    write_bytes(path, safetensors.numpy.save(packed, dict(metadata) if metadata else None))
+    write_bytes(path, _in_order(safetensors.numpy.save(packed, dict(metadata) if metadata else None)))
 
 
 def load_file(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -50,6 +51,14 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The dictionary of strings in the header, empty if there is none. Raises as `load_file`."""
     with _open(path) as file:
         return dict(file.metadata() or {})
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its header in alphabetical order: the package orders metadata anew each time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors start at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def _open(path: str | os.PathLike[str]) -> Any:

@@ -6,7 +6,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -170,4 +170,4 @@ def as_generator(seed: Seed) -> np.random.Generator:
     """The generator that a `Seed` stands for."""
     if seed is None:
         return default_generator()
-    return cast(np.random.Generator, np.random.default_rng(seed))
+    return np.random.default_rng(seed)

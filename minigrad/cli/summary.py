@@ -1,0 +1,37 @@
+"""`minigrad summary MODEL`: its layers, output shapes, parameters, MACs and activation memory."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+
+from minigrad.cli.modelspec import add_model, input_shape, model_of
+from minigrad.viz import summary
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("summary", help="layers, shapes, parameters, MACs and memory of a model")
+    add_model(parser)
+    parser.add_argument("--format", choices=("text", "html"), default="text", help="a table, or a page on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table."""
+    counted = summary(model_of(args), input_shape(args))
+    if args.format == "html":
+        print(counted.html(), end="")
+        return 0
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(counted.table())
+        for line in counted.totals():
+            console.print(line, soft_wrap=True)
+    else:
+        print(counted.text())
+    return 0

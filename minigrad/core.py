@@ -253,8 +253,8 @@ class TensorBase:
 
 
 def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
+    outputs: TensorBase | Sequence[TensorBase],
+    inputs: TensorBase | Sequence[TensorBase],
     grad_outputs: Tensor | npt.ArrayLike | Sequence[Tensor | npt.ArrayLike | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
@@ -295,7 +295,7 @@ def _walk(
         return backward_walk(cotangents, targets=targets, retain_graph=keep)
 
 
-def _seed(root: Tensor, gradient: Any) -> Tensor:
+def _seed(root: TensorBase, gradient: Any) -> Tensor:
     if not root.requires_grad:
         raise GradientError("backward: this tensor does not require a gradient and no operation on it was recorded")
     check_current(root)
@@ -312,7 +312,7 @@ def _seed(root: Tensor, gradient: Any) -> Tensor:
     return cast("Tensor", seed)
 
 
-def _edge_of(tensor: Tensor) -> Any:
+def _edge_of(tensor: TensorBase) -> Any:
     if tensor.edge is None:
         raise GradientError("grad: one of the inputs does not require a gradient")
     return tensor.edge

@@ -103,7 +103,7 @@ def eye_(tensor: T) -> T:
     """1 on the diagonal of a matrix, else 0."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: a matrix is needed, got shape {list(tensor.shape)}")
-    return _written(tensor, np.eye(*tensor.shape))
+    return _written(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
 
 
 def xavier_uniform_(tensor: T, gain: float = 1.0) -> T:

@@ -20,7 +20,9 @@ def once(block, tile, source, start, inner, count, rows, weights):
 def test_a_compiled_block_is_its_loop_nest(data, seed):
     lanes, dtype = data.draw(st.sampled_from([4, 8, 16])), data.draw(st.sampled_from(["float32", "float64"]))
     draw = {"rows": st.sampled_from([1, 3]), "columns": st.sampled_from([1, 5]), "vectors": st.sampled_from([1, 2])}
-    block = Block(lanes=lanes, dtype=dtype, step=data.draw(st.sampled_from([1, 2])), **{k: data.draw(v) for k, v in draw.items()})
+    block = Block(
+        lanes=lanes, dtype=dtype, step=data.draw(st.sampled_from([1, 2])), **{k: data.draw(v) for k, v in draw.items()}
+    )
     count = data.draw(st.integers(0, 6))
     rng = np.random.default_rng(seed)
     source = rng.normal(size=200).astype(dtype)

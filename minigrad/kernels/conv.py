@@ -73,7 +73,7 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
     stride, padding, dilation, groups = geometry
     nothing = np.zeros(dx.shape[1], dx.dtype)
     grouped = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
-    for phase in itertools.product(*(range(min(s, n)) for s, n in zip(stride, dx.shape[2:], strict=True))):
+    for phase in itertools.product(range(min(stride[0], dx.shape[2])), range(min(stride[1], dx.shape[3]))):
         reach = [_reaching(*each) for each in zip(phase, w.shape[2:], stride, padding, dilation, strict=True)]
         count = [-(-(n - a) // s) for n, a, s in zip(dx.shape[2:], phase, stride, strict=True)]
         (rows, steps_y), (columns, steps_x) = reach

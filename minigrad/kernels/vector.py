@@ -129,13 +129,13 @@ def _emitter(block: Block) -> Any:
             offset = builder.mul(offset, number(size))
             line = builder.add(weights, builder.mul(loop.index, number(block.width * size)))
             factors = [load(builder.add(line, number(v * block.lanes * size)), vector) for v in range(block.vectors)]
-            at = iter(cells)
+            left = iter(cells)
             for base in bases:
                 here = builder.add(base, offset)
                 for c in range(block.columns):
                     value = spread(load(builder.add(here, number(c * block.step * size)), scalar))
                     for factor in factors:
-                        cell = next(at)
+                        cell = next(left)
                         builder.store(builder.call(multiply_add, [value, factor, builder.load(cell)]), cell)
         for at, cell in enumerate(cells):
             builder.store(builder.load(cell), builder.inttoptr(place(at), vector.as_pointer())).align = size

@@ -75,8 +75,9 @@ class OneCycleLR(LRScheduler):
         start, at = 0.0, 0
         while at < len(self.phases) - 1 and self.last_epoch > self.phases[at][0]:
             start, at = self.phases[at][0], at + 1
-        end, *names = self.phases[at]
-        return ((self.last_epoch - start) / (end - start), *names)
+        end, lr_from, lr_to, momentum_from, momentum_to = self.phases[at]
+        share = (self.last_epoch - start) / (end - start) if end > start else 1.0  # a phase may have no length
+        return share, lr_from, lr_to, momentum_from, momentum_to
 
     def _between(self, start: float, end: float, share: float) -> float:
         if self.anneal_strategy == "linear":

@@ -52,7 +52,7 @@ class Optimizer:
         for p in params:
             self._check(p, known)
             known.add(id(p))
-        unknown = [key for key in param_group if key not in self.defaults and key != "params"]
+        unknown = [key for key in param_group if key not in (*self.defaults, "params", "name", "initial_lr")]
         if unknown:
             raise ValueError(f"{self._name}: unknown settings {unknown} of a group; there are {list(self.defaults)}")
         group = {"params": params, **self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}

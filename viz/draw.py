@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,6 +23,7 @@ from minigrad.viz.select import Patterns, chosen, focused, styled
 
 __all__ = ["VIEWS", "graph"]
 
+_TITLES = {"backward": "backward pass", "both": "forward and backward"}
 VIEWS = ("graph", "modules", "backward", "both")
 
 _LEGIBLE = 300  # items; more are folded before the layout is tried
@@ -78,7 +80,7 @@ def graph(
     picture = unboxed(picture)
     if style is not None:
         picture = styled(picture, style)
-    return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=lambda p: _next(p))
+    return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=_next)
 
 
 def _viewed(what: str, roots: Sequence[TensorBase], names: Names, title: str) -> Picture:
@@ -86,7 +88,7 @@ def _viewed(what: str, roots: Sequence[TensorBase], names: Names, title: str) ->
     if what in ("backward", "both"):
         passed = differentiate([tensor for tensor in roots if tensor.edge is not None])
         make = backward_picture if what == "backward" else both_picture
-        return _with_totals(make(passed, names, title))
+        return _with_totals(make(passed, names, f"{title}: {_TITLES[what]}"))
     picture = _with_totals(record(edges, names, title=title))
     return in_columns(modules_of(picture, names)) if what == "modules" else picture
 
@@ -153,4 +155,4 @@ def _with_totals(recorded: Recorded) -> Picture:
         words.append("walked by backward(): what was kept is freed")
     else:
         words.append(f"{byte_size(picture.total('kept'))} kept for the backward pass")
-    return picture.noted(" · ".join(words))
+    return replace(picture, notes=(" · ".join(words), *picture.notes))

@@ -7,6 +7,7 @@ before the node's formulas, sets the scope that new nodes get.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from minigrad.modes import modes
 from minigrad.viz.names import Names, owner_of
 from minigrad.viz.picture import Box, Edge, Item, Leaf, Picture, prefixes
 from minigrad.viz.record import Recorded, record
-from minigrad.viz.select import bridged
+from minigrad.viz.select import bridged, only_used
 
 __all__ = ["Backward", "backward_picture", "both_picture", "differentiate"]
 
@@ -92,7 +93,7 @@ def _scopes(forward: Sequence[Node]) -> Iterator[list[Node]]:
 def backward_picture(passed: Backward, names: Names, title: str) -> Recorded:
     """The operations of the backward pass, from 1 to the parameters' gradients; what they use of the forward pass as pills."""
     recorded = record(_edges(passed), names, title=title, skip=_numbers(passed))
-    picture = _told(recorded, passed, names)
+    picture = _told(recorded, passed, names).mapped(lambda item: replace(item, parameters=0))
     return replace(recorded, picture=_without_movement(picture, recorded, frozenset()))
 
 
@@ -106,16 +107,20 @@ def both_picture(passed: Backward, names: Names, title: str) -> Recorded:
         if picture.items[edge.source].is_leaf:
             side.setdefault(edge.source, side[edge.target])
     picture = _with_kept(picture, recorded, side)
-    items = {key: replace(item, path=(side[key], *item.path) if key in side else ()) for key, item in picture.items.items()}
+    items = {
+        key: replace(item, path=(side[key], *item.path) if key in side else (_BETWEEN,)) for key, item in picture.items.items()
+    }
     boxes = {(one, *path): box for path, box in picture.boxes.items() for one in (_FORWARD, _BACKWARD)}
     used = {prefix for item in items.values() for prefix in prefixes(item.path)}
-    boxes = {path: box for path, box in boxes.items() if path in used} | {(name,): Box(name) for name in (_FORWARD, _BACKWARD)}
+    boxes = {path: box for path, box in boxes.items() if path in used} | {
+        (name,): Box(name) for name in (_FORWARD, _BETWEEN, _BACKWARD)
+    }
     edges = [replace(edge, kind="gradient") if _within(edge, side, _BACKWARD) else edge for edge in picture.edges]
     picture = replace(picture, items=items, boxes=boxes, edges=(*edges, *_rows(picture, recorded, passed)))
     return replace(recorded, picture=picture)
 
 
-_FORWARD, _BACKWARD = "forward", "backward"
+_ORDER = _FORWARD, _BETWEEN, _BACKWARD = ("forward", "kept", "backward")
 
 
 def _numbers(passed: Backward) -> frozenset[int]:
@@ -153,45 +158,40 @@ def _without_movement(picture: Picture, recorded: Recorded, forward: frozenset[i
             items[source] = replace(items[source], result=items[key].result)
         elif items[key].result:
             gone.remove(key)
-    kept = bridged(replace(picture, items=items), set(items) - set(gone))
+    kept = only_used(bridged(replace(picture, items=items), set(items) - set(gone)))
     return kept.noted(f"{len(gone)} operations that only change shapes are left out") if gone else kept
 
 
 def _with_kept(picture: Picture, recorded: Recorded, side: dict[str, str]) -> Picture:
-    """A pill for each array that the backward pass takes from the forward pass, between its maker and its users."""
-    makers = {
+    """A pill for what the backward pass takes from each forward operation, between it and its users."""
+    made = {
         id(owner_of(saved.array)): key
         for key, node in recorded.nodes.items()
         if side[key] == _FORWARD
         for name, saved in (node.saved or {}).items()
         if name in node.op.outputs
     }
-    items = dict(picture.items)
+    # By-products, such as the places that maxima were taken from, were found as constants of the backward pass.
+    makers = {pill: made[memory] for (memory, second), pill in recorded.memory.items() if second and memory in made}
+    items = {key: item for key, item in picture.items.items() if key not in makers}
     edges: dict[Edge, None] = {}
-    for memory, maker in makers.items():  # by-products, such as the places that a maximum was taken from
-        pill = recorded.memory.get((memory, True))
-        if pill in items:
-            items[pill] = replace(items[pill], kind="saved")
-            side.pop(pill, None)
-            edges.setdefault(Edge(maker, pill, "saved"))
     for edge in picture.edges:
-        if edge.source in side and side[edge.source] == _FORWARD and side.get(edge.target) == _BACKWARD:
-            pill = f"kept {edge.source}"
-            if pill not in items:
-                items[pill] = _pill(pill, picture.items[edge.source])
-            edges.setdefault(Edge(edge.source, pill, "saved"))
-            edges.setdefault(Edge(pill, edge.target, "saved"))
-        elif edge.source not in side:
-            edges.setdefault(replace(edge, kind="saved"))
-        else:
+        maker = makers.get(edge.source, edge.source)
+        if side[maker] == _BACKWARD or side[edge.target] == _FORWARD:
             edges.setdefault(edge)
+            continue
+        pill, source = f"kept {maker}", picture.items[edge.source]
+        leaves = source.leaves if edge.source in makers else (_output(source),)
+        known = items.get(pill, Item(pill, "saved", "kept", shape=source.shape, dtype=source.dtype, count=0))
+        items[pill] = replace(known, leaves=tuple(dict.fromkeys((*known.leaves, *leaves))))
+        edges.setdefault(Edge(maker, pill, "saved"))
+        edges.setdefault(Edge(pill, edge.target, "saved"))
     return replace(picture, items=items, edges=tuple(edges))
 
 
-def _pill(key: str, made: Item) -> Item:
-    size = int(np.prod(made.shape or (), dtype=np.int64))
-    leaf = Leaf(f"output of {made.title}", made.shape or (), made.dtype, size)
-    return Item(key, "saved", "out", shape=made.shape, dtype=made.dtype, count=0, leaves=(leaf,))
+def _output(made: Item) -> Leaf:
+    shape = made.shape or ()
+    return Leaf(f"output of {made.title}", shape, made.dtype, math.prod(shape))
 
 
 def _within(edge: Edge, side: dict[str, str], one: str) -> bool:

@@ -205,7 +205,9 @@ class _Sources:
         for at, source in enumerate(self.known.values()):
             owner = source.name.rpartition(".")[0]
             groups.setdefault((*source.users, owner) if source.kind == "parameter" else at, []).append(source)
-        items, edges, tensors = [], [], {}
+        items: list[Item] = []
+        edges: list[Edge] = []
+        tensors: dict[str, list[TensorBase]] = {}
         for i, group in enumerate(groups.values()):
             key, users = f"in{i}", list(dict.fromkeys(group[0].users))
             self.memory[group[0].memory, group[0].second] = key
@@ -230,7 +232,7 @@ class _Sources:
             shape=group[0].shape,
             dtype=group[0].dtype,
             path=shared if kind == "parameter" else (),
-            owner=module if any(module == box.partition("#")[0] for box in shared) else "",
+            owner=module if kind == "parameter" and any(module == box.partition("#")[0] for box in shared) else "",
             parameters=sum(leaf.size for leaf in leaves) if kind == "parameter" and not group[0].second else 0,
             count=0,
             leaves=leaves,

@@ -9,7 +9,7 @@ from typing import Any
 
 from minigrad.viz.picture import Edge, Item, Picture, prefixes
 
-__all__ = ["Patterns", "bridged", "chosen", "focused", "styled"]
+__all__ = ["Patterns", "bridged", "chosen", "focused", "only_used", "styled"]
 
 Patterns = str | Iterable[str] | None
 
@@ -30,7 +30,7 @@ def chosen(picture: Picture, include: Patterns = None, exclude: Patterns = None)
     kept = {key for key, item in picture.items.items() if item.is_leaf or stays(item)}
     if not any(not picture.items[key].is_leaf for key in kept):
         raise ValueError(f"nothing is left to draw with include={include!r}, exclude={exclude!r}")
-    return _only_used(bridged(picture, kept))
+    return only_used(bridged(picture, kept))
 
 
 def focused(picture: Picture, module: str) -> Picture:
@@ -96,14 +96,14 @@ def bridged(picture: Picture, kept: set[str]) -> Picture:
             for source in (edge.source,) if edge.source in kept else origins.get(edge.source, ()):
                 if key in kept:
                     edges.setdefault(replace(edge, source=source))
-                elif not picture.items[source].is_leaf or picture.items[source].kind == "input":
+                elif picture.items[source].kind != "parameter":
                     found[source] = None
         if key not in kept:
             origins[key] = found
     return replace(picture, edges=tuple(edges)).with_items(item for key, item in picture.items.items() if key in kept)
 
 
-def _only_used(picture: Picture) -> Picture:
+def only_used(picture: Picture) -> Picture:
     """Without parameters and inputs that lead nowhere, and without empty frames."""
     sources = {edge.source for edge in picture.edges}
     part = picture.with_items(item for key, item in picture.items.items() if not item.is_leaf or key in sources)

@@ -43,11 +43,14 @@ float16, float32, float64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype
 int8, int16, int32, int64 = np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64)
 uint8, bool_ = np.dtype(np.uint8), np.dtype(np.bool_)
 
+_CHECKS = ("check_module", "gradcheck", "gradgradcheck")
 _ROOMS = ("checks", "io", "nn", "optim", "utils", "viz", "zoo")
 
 
 def __getattr__(name: str) -> Any:
-    """`minigrad.nn` and the other rooms above the engine, imported when they are first named."""
+    """`minigrad.nn` and the other rooms above the engine, and the names of the checks: imported when they are first named."""
     if name in _ROOMS:
         return importlib.import_module(f"minigrad.{name}")
+    if name in _CHECKS:
+        return getattr(importlib.import_module("minigrad.checks"), name)
     raise AttributeError(f"module 'minigrad' has no attribute {name!r}")

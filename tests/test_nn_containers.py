@@ -65,7 +65,7 @@ def test_what_is_no_module_is_refused():
 def test_a_module_list_is_registered_and_added_up():
     layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
     assert len(list(layers.parameters())) == 6 and len(layers) == 3
-    both = [*layers, nn.ReLU()]
+    both = layers + nn.ModuleList([nn.ReLU()])
     assert type(both) is nn.ModuleList and len(both) == 4 and both[1] is layers[1]
     assert type(layers[:2]) is nn.ModuleList
     with pytest.raises(NotImplementedError, match="ModuleList has no forward"):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -136,8 +137,9 @@ class Op:
         results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
         first = inputs[0] if self.view else None
         shared = first is not None and np.may_share_memory(results[0], first.array)
-        cell = first.cell if first is not None and shared else [0]
-        node = self._record(inputs, arrays, params, results, cell) if modes.grad and self.vjp else None
+        cell = first.cell if first is not None and shared else [0, 0]
+        recording = modes.grad and self.vjp and results[0].dtype.kind in "fc"  # integers have no derivative
+        node = self._record(inputs, arrays, params, results, cell) if recording else None
         if modes.anomaly:
             self._look(arrays, results, node)
         out = make_tensor(results[0], node, cell)
@@ -151,13 +153,13 @@ class Op:
         results: tuple[Any, ...],
         cell: list[int],
     ) -> Node | None:
+        for x in inputs:
+            if x is not None and x.recorded != x.cell[0]:
+                check_current(x)
         edges = tuple([None if x is None else x.edge for x in inputs])
         plan = self._plan(tuple([edge is not None for edge in edges]))
         if not plan.formulas:
             return None
-        for x in inputs:
-            if x is not None and x.recorded != x.cell[0]:
-                check_current(x)
         out = results[0]
         node = Node(
             self,
@@ -174,7 +176,7 @@ class Op:
             if x is not None:
                 saved[name] = Saved(x.array, edges[at], x.cell, x.cell[0])
         for name, at in plan.outputs:
-            saved[name] = Saved(results[at], OWN, cell, cell[0]) if at == 0 else Saved(results[at], None, [0], 0)
+            saved[name] = Saved(results[at], OWN, cell, cell[0]) if at == 0 else Saved(results[at], None, [0, 0], 0)
         node.scope = modes.scope
         if modes.anomaly:
             node.where = _user_line()
@@ -344,12 +346,12 @@ def _finite(array: Array) -> bool:
     return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
 
 
-_ROOMS = {str(Path(__file__).parent)}
+_ROOMS = {str(Path(__file__).parent) + os.sep}
 
 
 def own_room(folder: str) -> None:
     """Leave files in `folder` out when looking for the user's line: they are minigrad's own."""
-    _ROOMS.add(folder)
+    _ROOMS.add(folder + os.sep)  # or else a neighbour whose name begins alike would count as ours
 
 
 def _user_line() -> str:

@@ -26,8 +26,8 @@ def _plain(index: Any) -> Any:
     """An index as numpy takes it: tensors and lists as arrays."""
     if isinstance(index, tuple):
         return tuple(_plain(part) for part in index)
-    if isinstance(index, TensorBase):
-        return index.array
+    if isinstance(index, (TensorBase, np.ndarray)):
+        return np.array(index.array if isinstance(index, TensorBase) else index)  # of our own: backward needs it as it was
     if isinstance(index, list):
         return np.asarray(index) if index else np.empty(0, np.int64)
     return index
@@ -309,8 +309,17 @@ class IndexMethods(TensorBase):
         return _getitem(self, index=_plain(index))
 
     def __setitem__(self, index: Any, value: Operand) -> None:
-        source = cast(as_tensor(value), dtype=self.dtype)
-        self.become(_setitem(self, source, index=_plain(index)))
+        source, plain = cast(as_tensor(value), dtype=self.dtype), _plain(index)
+        if isinstance(value, TensorBase) and self._written_through(value, plain):
+            self.recorded = self.cell[0]
+        self.become(_setitem(self, source, index=plain))
+
+    def _written_through(self, value: TensorBase, index: Any) -> bool:
+        """Whether `value` is this tensor's own part, just changed in place and nothing else: what ``x[i] += y`` assigns."""
+        if value.cell is not self.cell or value.recorded != self.cell[0] or self.recorded + 1 != self.cell[0]:
+            return False
+        own, given = _taken(self.array, index=index).__array_interface__, value.array.__array_interface__
+        return all(own[key] == given[key] for key in ("data", "shape", "strides"))
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -331,10 +340,12 @@ class IndexMethods(TensorBase):
             raise GradientError("this tensor is an expanded view: several elements share one place; clone() it first")
         if result.shape != self.shape:
             raise ShapeError(f"in place: a result of shape {list(result.shape)} does not fit {list(self.shape)}")
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"in place: a result of type {result.dtype} can't be put into a tensor of type {self.dtype}")
         np.copyto(self.array, result.array, casting="same_kind")
-        self.touched()
         if modes.grad:
             self.node = result.node
+        self.touched()
         return self._self()
 
     def gather(self, dim: int, index: TensorBase) -> Tensor:

@@ -241,7 +241,8 @@ def cross_entropy(
     logits = as_float(input)
     if input.ndim != 2:
         logits = movedim(logits, 1, -1).reshape(-1, classes) if input.ndim > 1 else unsqueeze(logits, 0)
-    rows = make_tensor(np.ascontiguousarray(target.array, np.int64).reshape(-1))
+    flat = np.ascontiguousarray(target.array, np.int64).reshape(-1)
+    rows = make_tensor(flat, cell=target.cell if np.may_share_memory(flat, target.array) else None)
     losses = _cross_entropy(logits, rows, weights, ignore_index=ignore_index, label_smoothing=label_smoothing)
     if reduction == "mean":
         return losses.sum() / _weight_of(rows.array, weights.array, ignore_index)

@@ -72,7 +72,7 @@ class TensorBase:
     recorded. `recorded` is the version at which this tensor's `node` was true of it.
     """
 
-    __slots__ = ("__weakref__", "_hooks", "_leaf_requires_grad", "array", "cell", "grad", "name", "node", "recorded")
+    __slots__ = ("__weakref__", "_grad", "_hooks", "_leaf_requires_grad", "array", "cell", "name", "node", "recorded")
 
     def __init__(
         self, array: Array, requires_grad: bool = False, *, node: Node | None = None, cell: list[int] | None = None
@@ -80,7 +80,7 @@ class TensorBase:
         """Wrap an array as it is; use `minigrad.tensor` to make a tensor from anything else."""
         self.array = array
         self.node = node
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
         self.cell = [0, 0] if cell is None else cell
         self.recorded = self.cell[0]
         self.name: str | None = None
@@ -208,6 +208,19 @@ class TensorBase:
             self.recorded = self.cell[0]
 
     # -------------------------------------------------------------------------------------------- gradients
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What backward passes have added up, or None. Assigned ones must have this tensor's shape: optimisers rely on it."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None and not isinstance(value, TensorBase):
+            raise TypeError(f"grad: a {type(value).__name__} assigned; give a tensor or None")
+        if value is not None and value.shape != self.shape:
+            raise ShapeError(f"grad: a gradient of shape {list(value.shape)} for a tensor of shape {list(self.shape)}")
+        self._grad = value
 
     def backward(
         self,

@@ -67,6 +67,9 @@ class _Plan(NamedTuple):
     outputs: tuple[tuple[str, int], ...]  # and of the outputs
 
 
+#: Families that change no number, and so need no wider type for half precision.
+_MOVING = frozenset({"movement", "indexing", "comparison"})
+
 #: All operations by name.
 REGISTRY: dict[str, Op] = {}
 
@@ -131,7 +134,8 @@ class Op:
         arrays = [None if x is None else x.array for x in inputs]
         try:
             with np.errstate(all="ignore"):  # Inf and NaN come in silence, as floating point has them
-                result = self.forward(*arrays, **params)
+                half = self.family not in _MOVING and any(a is not None and a.dtype == np.float16 for a in arrays)
+                result = (self._widened if half else self.forward)(*arrays, **params)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays, params) from error
         results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
@@ -144,6 +148,14 @@ class Op:
             self._look(arrays, results, node)
         out = make_tensor(results[0], node, cell)
         return (out, *(make_tensor(extra) for extra in results[1:]))
+
+    def _widened(self, *arrays: Array | None, **params: Any) -> Any:
+        """Half precision is calculated in single and rounded at the end: no kernel has it, and sums would overflow."""
+        wide = (a.astype(np.float32) if a is not None and a.dtype == np.float16 else a for a in arrays)
+        result = self.forward(*wide, **params)
+        parts = result if type(result) is tuple else (np.asarray(result),)
+        narrow = tuple(part.astype(np.float16) if part.dtype == np.float32 else part for part in parts)
+        return narrow if type(result) is tuple else narrow[0]
 
     def _record(
         self,

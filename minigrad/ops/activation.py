@@ -17,7 +17,7 @@ from minigrad.ops.arithmetic import mul, neg, where
 from minigrad.ops.elementwise import elementwise
 from minigrad.ops.functions import exp
 from minigrad.ops.index import scatter_add
-from minigrad.ops.movement import reshape, unsqueeze
+from minigrad.ops.movement import normal_axis, reshape, unsqueeze
 from minigrad.ops.operands import Operand, as_float, as_tensor
 
 if TYPE_CHECKING:
@@ -215,7 +215,9 @@ def maxout(input: TensorBase, pieces: int = 2, dim: int = 1) -> Tensor:
     Goodfellow et al. 2013, eq. 1, with the affine pieces made by the layer before. The first of a tie takes the gradient.
     Raises ShapeError where the axis is not a multiple of `pieces`.
     """
-    axis = dim % input.ndim
+    if not input.ndim:
+        raise ShapeError("maxout: a tensor without axes has no channels")
+    axis = normal_axis("maxout", dim, input.ndim)
     lead, channels, rest = input.shape[:axis], input.shape[axis], input.shape[axis + 1 :]
     if pieces < 1 or channels % pieces:
         raise ShapeError(f"maxout: {channels} channels (axis {dim} of {list(input.shape)}) in groups of {pieces}")

@@ -190,9 +190,15 @@ def _grid(index: Array, dim: int) -> tuple[Array, ...]:
 
 def _gather_forward(x: Array, index: Array, *, dim: int) -> Array:
     _gather_shape(x.shape, index.shape, dim=dim)
-    if index.size and not (index.min() >= 0 and index.max() < x.shape[dim]):
-        raise IndexError(f"index values from {index.min()} to {index.max()}; dim {dim} has length {x.shape[dim]}")
+    _check_places(index, x.shape[dim], dim)
     return np.asarray(x[_grid(index, dim)])
+
+
+def _check_places(index: Array, length: int, dim: int) -> None:
+    if index.dtype.kind not in "ui":
+        raise IndexError(f"an index of type {index.dtype}; integers expected")
+    if index.size and not (index.min() >= 0 and index.max() < length):
+        raise IndexError(f"index values from {index.min()} to {index.max()}; dim {dim} has length {length}")
 
 
 def _gather_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -202,6 +208,7 @@ def _gather_samples(rng: np.random.Generator) -> Iterator[Sample]:
 
 def _scatter_add_forward(x: Array, index: Array, src: Array, *, dim: int) -> Array:
     _gather_shape(x.shape, index.shape, dim=dim)
+    _check_places(index, x.shape[dim], dim)
     out = x.copy()
     np.add.at(out, _grid(index, dim), src[tuple(slice(n) for n in index.shape)])
     return out
@@ -279,10 +286,17 @@ def masked_fill(input: TensorBase, mask: Operand, value: float) -> Tensor:
 
 def split(tensor: TensorBase, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces along an axis: of one size (the last may be shorter), or of the sizes given."""
+    if not tensor.ndim:
+        raise ShapeError("split: a tensor without axes can't be split")
     axis = normal_axis("split", dim, tensor.ndim)
     n = tensor.shape[axis]
-    sizes = [split_size] * -(-n // split_size) if isinstance(split_size, int) else list(split_size)
-    if not isinstance(split_size, int) and sum(sizes) != n:
+    if isinstance(split_size, Sequence):
+        sizes = list(split_size)
+    elif split_size < 1:
+        raise ValueError(f"split: split_size {split_size}; expected 1 or more")
+    else:
+        sizes = [min(split_size, n - start) for start in range(0, max(n, 1), split_size)]
+    if sum(sizes) != n or any(size < 0 for size in sizes):
         raise ShapeError(f"split: sizes {sizes} add up to {sum(sizes)}; dim {dim} has length {n}")
     ends = np.cumsum(sizes).tolist()
     before = (slice(None),) * axis
@@ -291,11 +305,16 @@ def split(tensor: TensorBase, split_size: int | Sequence[int], dim: int = 0) -> 
 
 def chunk(input: TensorBase, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most that many pieces of equal length along an axis, the last perhaps shorter."""
-    return split(input, max(1, -(-input.shape[dim] // chunks)), dim)
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks {chunks}; expected 1 or more")
+    n = input.shape[normal_axis("chunk", dim, input.ndim)] if input.ndim else 1
+    return split(input, -(-n // chunks) if n else [0] * chunks, dim)
 
 
 def unbind(input: TensorBase, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, without it."""
+    if not input.ndim:
+        raise TypeError("unbind: a tensor without axes can't be taken apart, nor iterated over")
     before = (slice(None),) * normal_axis("unbind", dim, input.ndim)
     return tuple(_getitem(input, index=(*before, i)) for i in range(input.shape[dim]))
 

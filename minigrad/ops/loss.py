@@ -27,6 +27,8 @@ __all__ = ["cross_entropy", "log_softmax", "mse_loss", "nll_loss", "softmax"]
 
 def _rows(kernel: Any, dim: int, *arrays: Array) -> Array:
     """Run a kernel over rows, the axis `dim` being each row's."""
+    if not arrays[0].ndim:
+        return _rows(kernel, 0, *(a.reshape(1) for a in arrays)).reshape(())
     moved = [np.moveaxis(a, dim, -1) for a in arrays]
     out: Array = np.empty(moved[0].shape, arrays[0].dtype)
     width = out.shape[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,10 @@ __all__ = [
 
 def normal_axis(name: str, dim: int, ndim: int) -> int:
     """The axis counted from the front; ShapeError if there is none such."""
-    if not -max(ndim, 1) <= dim < max(ndim, 1):
-        raise ShapeError(f"{name}: dim {dim} for a tensor of {ndim} axes; it must lie from {-ndim} to {ndim - 1}")
-    return dim % ndim if ndim else 0
+    axis, axes = operator.index(dim), max(ndim, 1)  # a tensor without axes is taken for one of one, as in PyTorch
+    if not -axes <= axis < axes:
+        raise ShapeError(f"{name}: dim {dim} for a tensor of {ndim} axes; it must lie from {-axes} to {axes - 1}")
+    return axis % axes
 
 
 # ------------------------------------------------------------------------------------------------ reshape
@@ -97,7 +99,7 @@ def ravel(input: TensorBase) -> Tensor:
 
 def squeeze(input: TensorBase, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without the axes of length 1, or without those of `dim` that have length 1."""
-    dims = range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+    dims = range(input.ndim) if dim is None else dim if isinstance(dim, Sequence) else (dim,)
     drop = {normal_axis("squeeze", d, input.ndim) for d in dims}
     return reshape(input, tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in drop))
 

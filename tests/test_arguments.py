@@ -7,8 +7,8 @@ import pytest
 
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import optim
-from minigrad.errors import ShapeError
+from minigrad import nn, optim
+from minigrad.errors import GradientError, ShapeError
 
 _IMAGE = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
 
@@ -216,3 +216,42 @@ def test_the_deviation_of_equal_numbers_has_a_gradient():
 @pytest.mark.parametrize(("p", "expected"), [(0, 2.0), (float("inf"), 2.0), (-float("inf"), 0.0)])
 def test_norms_at_the_ends(p, expected):
     assert mg.tensor([1.0, -2.0, 0.0]).norm(p).item() == expected
+
+
+# ------------------------------------------------------------------------------------------------ infinities, ties, in place
+
+
+def test_relu_of_minus_infinity_is_zero_and_shuts_out_any_gradient():
+    x = mg.tensor([-np.inf, -1.0, np.nan, np.inf], requires_grad=True)
+    y = F.relu(x)
+    y.backward(mg.tensor([np.inf, -np.inf, 1.0, 2.0]))
+    np.testing.assert_array_equal(y.array, [0, 0, np.nan, np.inf])
+    assert x.grad.tolist() == [0.0, 0.0, 1.0, 2.0]
+
+
+def test_clamp_to_tensors_passes_gradients_as_to_numbers():
+    x, low, high = (
+        mg.tensor(v, requires_grad=True) for v in ([0.0, 1.0, 2.0, 3.0], [0.0, 2.0, 0.0, 0.0], [2.0, 5.0, 2.0, 2.5])
+    )
+    x.clamp(low, high).sum().backward()
+    grads = [t.grad.tolist() for t in (x, low, high)]
+    assert grads == [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    np.testing.assert_array_equal(mg.tensor([np.nan, 1.0]).clamp(mg.tensor([0.0, np.nan])).array, [np.nan, np.nan])
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Dropout])
+def test_layers_in_place(layer):
+    values = np.linspace(-2, 2, 12)
+    results = []
+    for inplace in (False, True):
+        mg.manual_seed(0)
+        leaf = mg.tensor(values, requires_grad=True)
+        x = leaf * 1.5
+        y = layer(inplace=inplace)(x)
+        assert (y is x) is inplace and ("inplace=True" in repr(layer(inplace=inplace))) is inplace
+        (y * y).sum().backward()
+        results.append((y.array.copy(), leaf.grad.array))
+    for plain, written in zip(*results, strict=True):
+        assert np.array_equal(plain, written)
+    with pytest.raises(GradientError, match="leaf"):
+        layer(inplace=True)(mg.tensor(values, requires_grad=True))

@@ -29,7 +29,9 @@ __all__ = ["elu", "leaky_relu", "logsigmoid", "maxout", "prelu", "relu", "sigmoi
 
 _gate: Op = elementwise(
     "gate",
-    lambda g, x, *, slope: kernels.apply(kernels.gate, g, x, settings=(float(slope),)),
+    lambda g, x, *, slope: (
+        kernels.apply(kernels.gate, g, x, settings=(float(slope),)) if slope else kernels.apply(kernels.shut, g, x)
+    ),
     lambda g, x, *, slope: g * slope if x <= 0 else g,
     {"g": lambda h, x, *, slope: _gate(h, x, slope=slope)},
     params=({"slope": 0.0}, {"slope": 0.1}),
@@ -71,7 +73,7 @@ _leaky_relu = _rectifier("leaky_relu", "x where positive, else slope * x.", "Lea
 
 _relu = elementwise(
     "relu",
-    lambda x: kernels.apply(kernels.leaky, x, settings=(0.0,)),
+    lambda x: kernels.apply(kernels.rectify, x),
     lambda x: max(x, 0.0),
     {"x": lambda g, out: _gate(g, out, slope=0.0)},  # the output's sign tells as much as the input's
     kinks={0.0: 0.0},
@@ -81,14 +83,18 @@ _relu = elementwise(
 )
 
 
-def relu(input: Operand) -> Tensor:
-    """``max(x, 0)``; NaN stays NaN and the derivative at 0 is 0."""
-    return _relu(as_tensor(input))
+def relu(input: Operand, inplace: bool = False) -> Tensor:
+    """``max(x, 0)``; NaN stays NaN and the derivative at 0 is 0. `inplace` writes it into the input as well."""
+    x = as_tensor(input)
+    return x._self().become(_relu(x)) if inplace else _relu(x)
 
 
-def leaky_relu(input: Operand, negative_slope: float = 0.01) -> Tensor:
-    """``x`` where positive, else ``negative_slope * x``."""
-    return _leaky_relu(as_float(as_tensor(input)), slope=negative_slope)
+def leaky_relu(input: Operand, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """``x`` where positive, else ``negative_slope * x``. `inplace` writes it into the input as well."""
+    x = as_float(as_tensor(input))
+    if inplace:  # the derivative needs the input as it was
+        return as_tensor(input)._self().become(_leaky_relu(x._self().clone(), slope=negative_slope))
+    return _leaky_relu(x, slope=negative_slope)
 
 
 def prelu(input: TensorBase, weight: TensorBase) -> Tensor:
@@ -153,9 +159,12 @@ def sigmoid(input: Operand) -> Tensor:
     return _sigmoid(as_float(as_tensor(input)))
 
 
-def elu(input: Operand, alpha: float = 1.0) -> Tensor:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
-    return _elu(as_float(as_tensor(input)), alpha=alpha)
+def elu(input: Operand, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``. `inplace` writes it into the input as well."""
+    x = as_float(as_tensor(input))
+    if inplace:  # the derivative needs the input as it was
+        return as_tensor(input)._self().become(_elu(x._self().clone(), alpha=alpha))
+    return _elu(x, alpha=alpha)
 
 
 def softplus(input: Operand) -> Tensor:

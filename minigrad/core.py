@@ -8,6 +8,7 @@ That is the one dependency turned round in the engine, and this is its place.
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +29,8 @@ Array = npt.NDArray[Any]
 
 #: `recorded` of a detached tensor: it has no place in the graph, whatever becomes of its memory.
 _OUTSIDE = sys.maxsize
+
+_accumulating = threading.Lock()
 
 _tensor_class: type[Tensor]
 
@@ -252,11 +255,12 @@ class TensorBase:
         if self.node is None:
             hooked = after_hooks(self._hooks, g)
             g, shared = hooked, shared or hooked is not g
-        if self.grad is not None:
-            g = self.grad + g
-        elif shared and g.node is None:
-            g = make_tensor(g.array.copy())
-        self.grad = g
+        with _accumulating:  # two threads may walk two graphs down to one leaf
+            if self.grad is not None:
+                g = self.grad + g
+            elif shared and g.node is None:
+                g = make_tensor(g.array.copy())
+            self.grad = g
 
     def retain_grad(self) -> None:
         """Keep `grad` although this tensor is not a leaf."""

@@ -131,7 +131,10 @@ class Op:
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
-        arrays = [None if x is None else x.array for x in inputs]
+        try:
+            arrays = [None if x is None else x.array for x in inputs]
+        except AttributeError:
+            raise self._no_tensor(inputs) from None
         try:
             with np.errstate(all="ignore"):  # Inf and NaN come in silence, as floating point has them
                 half = self.family not in _MOVING and any(a is not None and a.dtype == np.float16 for a in arrays)
@@ -304,6 +307,13 @@ class Op:
         return _Formula(targets, function, arrays, settings, joint)
 
     # -------------------------------------------------------------------------------------------- messages
+
+    def _no_tensor(self, inputs: tuple[Any, ...]) -> TypeError:
+        names = zip(self.slots(len(inputs)), inputs, strict=True)
+        wrong = next((name, x) for name, x in names if x is not None and not isinstance(x, TensorBase))
+        return TypeError(
+            f"{self.name}: '{wrong[0]}' is a {type(wrong[1]).__name__}; expected a tensor (minigrad.tensor makes one)"
+        )
 
     def _explained(self, error: Exception, arrays: list[Array | None], params: dict[str, Any]) -> Exception:
         """The shape rule's own message where it has one: it names what would fit."""

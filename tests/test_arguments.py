@@ -255,3 +255,35 @@ def test_layers_in_place(layer):
         assert np.array_equal(plain, written)
     with pytest.raises(GradientError, match="leaf"):
         layer(inplace=True)(mg.tensor(values, requires_grad=True))
+
+
+# ------------------------------------------------------------------------------------------------ wrong use
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda x: F.conv2d(x, mg.ones(1, 1, 2, 2)), "conv2d: input is a ndarray; expected a tensor"),
+        (lambda x: F.max_pool2d(x, 2), "max_pool2d: 'input' is a ndarray; expected a tensor"),
+        (lambda x: F.conv2d(mg.ones(1, 1, 2, 2), x), "conv2d: weight is a ndarray; expected a tensor"),
+    ],
+)
+def test_what_is_no_tensor_is_named(call, told):
+    with pytest.raises(TypeError, match=told):
+        call(np.ones((1, 1, 4, 4), np.float32))
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_class_weights_of_another_number_are_named(loss):
+    with pytest.raises(ShapeError, match=r"class weights of shape \[5\] for logits of shape \[2, 3\]; \[3\] would fit"):
+        loss(mg.ones(2, 3), mg.tensor([1, 2]), weight=mg.ones(5))
+
+
+def test_smoothing_by_more_than_all():
+    with pytest.raises(ValueError, match=r"label_smoothing 2\.0 must lie from 0 to 1"):
+        F.cross_entropy(mg.ones(2, 3), mg.tensor([1, 2]), label_smoothing=2.0)
+
+
+def test_negative_lengths_are_no_shape():
+    with pytest.raises(ShapeError, match=r"reshape: \[-2, -3\] has a negative length"):
+        mg.ones(2, 3).reshape(-2, -3)

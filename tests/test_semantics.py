@@ -4,6 +4,8 @@ import contextlib
 import copy
 import pickle
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +234,24 @@ def test_leaves_are_copied_whole_and_results_are_not():
     for attempt in (copy.deepcopy, pickle.dumps):
         with pytest.raises(GradientError, match="only leaves can be copied"):
             attempt(x * 2)
+
+
+# ------------------------------------------------------------------------------------------------ threads
+
+
+def test_threads_add_up_their_gradients_of_one_leaf(monkeypatch):
+    x = _leaf(1.0)
+    losses = [(x * i).sum() for i in range(8)]
+    slow = type(x).__add__
+
+    def late(a, b):  # between reading what is there and writing the sum, others get their turn
+        time.sleep(0.005)
+        return slow(a, b)
+
+    monkeypatch.setattr(type(x), "__add__", late)
+    threads = [threading.Thread(target=loss.backward) for loss in losses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert x.grad.tolist() == [28.0]

@@ -233,13 +233,14 @@ def cross_entropy(
     With `weight` (C), 'mean' divides by the weights of the targets, as in PyTorch; rows with `ignore_index` don't count.
     Raises ShapeError for shapes that don't fit, ValueError for a class index out of range or an unknown reduction.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} must lie from 0 to 1")
     if input.ndim == 0:
         raise ShapeError("cross_entropy: logits need a class axis, got a tensor without axes")
     weights = weight if weight is not None else make_tensor(np.ones(input.shape[1 if input.ndim > 1 else 0], input.dtype))
     if target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weights, reduction, label_smoothing)
-    classes = weights.shape[0]
-    _check_classes("cross_entropy", input, target, classes, ignore_index)
+    classes = _check_classes("cross_entropy", input, target, weights, ignore_index)
     logits = as_float(input)
     if input.ndim != 2:
         logits = movedim(logits, 1, -1).reshape(-1, classes) if input.ndim > 1 else unsqueeze(logits, 0)
@@ -251,7 +252,14 @@ def cross_entropy(
     return _reduce("cross_entropy", losses.reshape(target.shape), reduction)
 
 
-def _check_classes(name: str, input: TensorBase, target: TensorBase, classes: int, ignore_index: int) -> None:
+def _check_classes(name: str, input: TensorBase, target: TensorBase, weights: TensorBase, ignore_index: int) -> int:
+    """The number of classes, once targets and class weights are found to fit."""
+    classes = input.shape[1 if input.ndim > 1 else 0]
+    if weights.shape != (classes,):
+        raise ShapeError(
+            f"{name}: class weights of shape {list(weights.shape)} for logits of shape {list(input.shape)}; "
+            f"[{classes}] would fit"
+        )
     wanted = (input.shape[0], *input.shape[2:]) if input.ndim > 1 else ()
     if target.shape != wanted:
         raise ShapeError(
@@ -263,6 +271,7 @@ def _check_classes(name: str, input: TensorBase, target: TensorBase, classes: in
         raise ValueError(
             f"{name}: target {int(target.array[bad].flat[0])} is no class: there are {classes}, from 0 to {classes - 1}"
         )
+    return classes
 
 
 def _weight_of(target: Array, weight: Array, ignore_index: int) -> Tensor:
@@ -296,7 +305,7 @@ def nll_loss(
     """The negative log-likelihood of log-probabilities (N, C, ...) or (C) and class indices (N, ...)."""
     axis = 1 if input.ndim > 1 else 0
     weights = weight if weight is not None else make_tensor(np.ones(input.shape[axis], input.dtype))
-    _check_classes("nll_loss", input, target, weights.shape[0], ignore_index)
+    _check_classes("nll_loss", input, target, weights, ignore_index)
     kept = target.array != ignore_index
     safe = np.where(kept, target.array, 0)
     picked = gather(input, axis, make_tensor(np.expand_dims(safe, axis))).squeeze(axis)

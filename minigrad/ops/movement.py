@@ -51,6 +51,8 @@ def _reshape_shape(x: Shape, *, shape: Shape) -> Shape:
     if shape.count(-1) > 1:
         raise ShapeError(f"reshape: only one length of {list(shape)} can be left open (-1)")
     known = math.prod(n for n in shape if n != -1)
+    if any(n < -1 for n in shape):
+        raise ShapeError(f"reshape: {list(shape)} has a negative length; one may be -1, the others count from 0")
     fits = size == known if -1 not in shape else bool(known) and size % known == 0
     if not fits:
         raise ShapeError(f"reshape: a tensor of shape {list(x)} ({size} elements) does not fit {list(shape)}")

@@ -59,6 +59,9 @@ def as_float(x: TensorBase) -> TensorBase:
 
 def same_float(name: str, **tensors: TensorBase | None) -> None:
     """Hold arguments to one floating-point type, for kernels that write what they are given; TypeError names them all."""
+    for key, x in tensors.items():
+        if x is not None and not isinstance(x, TensorBase):
+            raise TypeError(f"{name}: {key} is a {type(x).__name__}; expected a tensor (minigrad.tensor makes one)")
     given = {key: x.array.dtype for key, x in tensors.items() if x is not None}
     if len(set(given.values())) > 1 or any(dtype.kind != "f" for dtype in given.values()):
         shown = ", ".join(f"{key} {dtype}" for key, dtype in given.items())

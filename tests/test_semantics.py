@@ -169,6 +169,14 @@ def test_filling_a_result_passes_a_gradient_of_zero():
         assert x.grad.tolist() == [0.0, 0.0]
 
 
+def test_numbers_are_written_in_the_precision_of_the_tensor():
+    x = mg.zeros(3, dtype="float64")
+    x[0] = 0.1
+    x[1:2].fill_(0.2)
+    x[2:].copy_(0.3)
+    assert x.tolist() == [0.1, 0.2, 0.3]
+
+
 def test_a_float_does_not_go_into_integers():
     x = mg.tensor([1, 2])
     with pytest.raises(TypeError, match="float32 can't be put into a tensor of type int64"):

@@ -328,6 +328,8 @@ class IndexMethods(TensorBase):
         return _getitem(self, index=_plain(index))
 
     def __setitem__(self, index: Any, value: Operand) -> None:
+        if isinstance(value, (bool, int, float)):
+            value = np.asarray(value, self.dtype)  # a number is rounded once, to this tensor's type
         source, plain = cast(as_tensor(value), dtype=self.dtype), _plain(index)
         if isinstance(value, TensorBase) and self._written_through(value, plain):
             self.recorded = self.cell[0]

@@ -169,6 +169,19 @@ def test_filling_a_result_passes_a_gradient_of_zero():
         assert x.grad.tolist() == [0.0, 0.0]
 
 
+def test_a_change_in_place_keeps_what_it_needs_itself():
+    for change, by_x, by_w in (
+        (lambda h, w: h.mul_(w), [3.0, 3.0], 3.0),  # h = x w
+        (lambda h, w: h.div_(w), [1 / 3, 1 / 3], -3 / 9),
+        (lambda h, w: h.mul_(h).mul_(w), [6.0, 12.0], 5.0),  # h = x^2 w
+    ):
+        x, w = _leaf(1.0, 2.0), mg.tensor(3.0, requires_grad=True)
+        h = x * 1
+        change(h, w).sum().backward()
+        np.testing.assert_allclose(x.grad.array, by_x, rtol=1e-6)
+        np.testing.assert_allclose(w.grad.item(), by_w, rtol=1e-6)
+
+
 def test_numbers_are_written_in_the_precision_of_the_tensor():
     x = mg.zeros(3, dtype="float64")
     x[0] = 0.1

@@ -91,10 +91,8 @@ def relu(input: Operand, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Operand, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """``x`` where positive, else ``negative_slope * x``. `inplace` writes it into the input as well."""
-    x = as_float(as_tensor(input))
-    if inplace:  # the derivative needs the input as it was
-        return as_tensor(input)._self().become(_leaky_relu(x._self().clone(), slope=negative_slope))
-    return _leaky_relu(x, slope=negative_slope)
+    out = _leaky_relu(as_float(as_tensor(input)), slope=negative_slope)
+    return as_tensor(input)._self().become(out) if inplace else out
 
 
 def prelu(input: TensorBase, weight: TensorBase) -> Tensor:
@@ -161,10 +159,8 @@ def sigmoid(input: Operand) -> Tensor:
 
 def elu(input: Operand, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``. `inplace` writes it into the input as well."""
-    x = as_float(as_tensor(input))
-    if inplace:  # the derivative needs the input as it was
-        return as_tensor(input)._self().become(_elu(x._self().clone(), alpha=alpha))
-    return _elu(x, alpha=alpha)
+    out = _elu(as_float(as_tensor(input)), alpha=alpha)
+    return as_tensor(input)._self().become(out) if inplace else out
 
 
 def softplus(input: Operand) -> Tensor:

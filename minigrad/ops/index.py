@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad.core import Array, TensorBase, make_tensor
-from minigrad.errors import GradientError, ShapeError
+from minigrad.errors import ShapeError
 from minigrad.graph import Shape
-from minigrad.modes import modes
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import where
+from minigrad.ops.become import BecomeMethods
 from minigrad.ops.movement import normal_axis
 from minigrad.ops.operands import Operand, as_tensor, cast
 
@@ -319,7 +319,7 @@ def unbind(input: TensorBase, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(_getitem(input, index=(*before, i)) for i in range(input.shape[dim]))
 
 
-class IndexMethods(TensorBase):
+class IndexMethods(BecomeMethods):
     """Indexing a tensor, and changing it in place."""
 
     __slots__ = ()
@@ -349,25 +349,6 @@ class IndexMethods(TensorBase):
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(unbind(self))
-
-    def become(self, result: TensorBase) -> Tensor:
-        """Take over another tensor's numbers, in place, and its place in the graph: how every change in place is made.
-
-        Raises GradientError for a leaf that requires a gradient while recording, and for a view of recorded memory.
-        """
-        if modes.grad and self.node is None and self.requires_grad:
-            raise GradientError("a leaf that requires a gradient can't be changed in place while recording; use no_grad()")
-        if not self.array.flags.writeable:
-            raise GradientError("this tensor is an expanded view: several elements share one place; clone() it first")
-        if result.shape != self.shape:
-            raise ShapeError(f"in place: a result of shape {list(result.shape)} does not fit {list(self.shape)}")
-        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
-            raise TypeError(f"in place: a result of type {result.dtype} can't be put into a tensor of type {self.dtype}")
-        np.copyto(self.array, result.array, casting="same_kind")
-        if modes.grad:
-            self.node = result.node
-        self.touched()
-        return self._self()
 
     def gather(self, dim: int, index: TensorBase) -> Tensor:
         """Elements along `dim` that an index of as many axes names."""

@@ -7,24 +7,30 @@ That is the one dependency turned round in the engine, and this is its place.
 
 from __future__ import annotations
 
+import sys
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad.errors import GradientError, ShapeError
-from minigrad.graph import Node, Shape, backward_walk
+from minigrad.graph import Hook, Node, Shape, after_hooks, backward_walk
 from minigrad.modes import enable_grad, no_grad
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
 
-__all__ = ["Array", "Hook", "TensorBase", "bind", "check_current", "grad", "make_tensor"]
+__all__ = ["Array", "TensorBase", "bind", "check_current", "grad", "make_tensor"]
 
 Array = npt.NDArray[Any]
-Hook = Callable[["Tensor"], "Tensor | None"]
+
+#: `recorded` of a detached tensor: it has no place in the graph, whatever becomes of its memory.
+_OUTSIDE = sys.maxsize
+
+_accumulating = threading.Lock()
 
 _tensor_class: type[Tensor]
 
@@ -41,26 +47,35 @@ def make_tensor(array: Array, node: Node | None = None, cell: list[int] | None =
 
 
 class RemovableHandle:
-    """What `register_hook` gives back: `remove()` takes the hook away again."""
+    """What `register_hook` gives back: `remove()` takes the hook away again.
+
+    It stands among the hooks in its function's place, so that one function added twice can be taken away once.
+    """
 
     def __init__(self, hooks: list[Hook], hook: Hook) -> None:
-        """Remember the list and the hook."""
+        """Add the hook to the others."""
         self._hooks, self._hook = hooks, hook
+        hooks.append(self)
+
+    def __call__(self, gradient: Tensor) -> Tensor | None:
+        """Call the hook."""
+        return self._hook(gradient)
 
     def remove(self) -> None:
         """Take the hook away; doing so twice does no harm."""
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
+        if self in self._hooks:
+            self._hooks.remove(self)
 
 
 class TensorBase:
     """An array with a gradient and a place in the graph.
 
     A tensor without `node` that requires a gradient is a leaf: `backward()` adds to its `grad`. Views share `cell`, the
-    version counter of their memory; `recorded` is the version at which this tensor's `node` was true of it.
+    version counter of their memory: the number of changes in place, and how many there were after the last one that was
+    recorded. `recorded` is the version at which this tensor's `node` was true of it.
     """
 
-    __slots__ = ("__weakref__", "_hooks", "_leaf_requires_grad", "array", "cell", "grad", "name", "node", "recorded")
+    __slots__ = ("__weakref__", "_grad", "_hooks", "_leaf_requires_grad", "array", "cell", "name", "node", "recorded")
 
     def __init__(
         self, array: Array, requires_grad: bool = False, *, node: Node | None = None, cell: list[int] | None = None
@@ -68,8 +83,8 @@ class TensorBase:
         """Wrap an array as it is; use `minigrad.tensor` to make a tensor from anything else."""
         self.array = array
         self.node = node
-        self.grad: Tensor | None = None
-        self.cell = [0] if cell is None else cell
+        self._grad: Tensor | None = None
+        self.cell = [0, 0] if cell is None else cell
         self.recorded = self.cell[0]
         self.name: str | None = None
         self._hooks: list[Hook] | None = None
@@ -171,7 +186,9 @@ class TensorBase:
 
     def detach(self) -> Tensor:
         """The same memory outside the graph."""
-        return _tensor_class(self.array, cell=self.cell)
+        cut = _tensor_class(self.array, cell=self.cell)
+        cut.recorded = _OUTSIDE
+        return cut
 
     @property
     def data(self) -> Tensor:
@@ -188,9 +205,25 @@ class TensorBase:
     def touched(self) -> None:
         """Count a change in place, so that a backward pass which kept the old numbers raises instead of lying."""
         self.cell[0] += 1
-        self.recorded = self.cell[0]
+        if self.node is not None:
+            self.cell[1] = self.cell[0]
+        if self.node is not None or self.recorded != _OUTSIDE:
+            self.recorded = self.cell[0]
 
     # -------------------------------------------------------------------------------------------- gradients
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What backward passes have added up, or None. Assigned ones must have this tensor's shape: optimisers rely on it."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None and not isinstance(value, TensorBase):
+            raise TypeError(f"grad: a {type(value).__name__} assigned; give a tensor or None")
+        if value is not None and value.shape != self.shape:
+            raise ShapeError(f"grad: a gradient of shape {list(value.shape)} for a tensor of shape {list(self.shape)}")
+        self._grad = value
 
     def backward(
         self,
@@ -199,19 +232,20 @@ class TensorBase:
         create_graph: bool = False,
         inputs: Sequence[Tensor] | None = None,
     ) -> None:
-        """Add the gradient of this tensor to the `grad` of every leaf it was computed from (or only of `inputs`).
+        """Add the gradient of this tensor to the `grad` of every leaf it was computed from (or only of `inputs`,
+        which may be results too).
 
         `gradient` is the cotangent, of this tensor's shape; it may be left out for a single element. `create_graph`
         records the backward pass itself, so that it can be differentiated again.
         Raises GradientError without a graph, FreedGraphError on a second walk, ShapeError for a wrong cotangent.
         """
-        targets = None if inputs is None else [_edge_of(tensor) for tensor in inputs]
-        if any(isinstance(target, Node) for target in targets or ()):
-            raise GradientError("backward: inputs= takes leaves; use minigrad.grad for intermediate tensors")
+        owners = None if inputs is None else {id(_edge_of(tensor)): tensor for tensor in inputs}
+        targets = None if inputs is None else [tensor.edge for tensor in inputs]
         seed = _seed(self._self(), gradient)
         taken = {id(seed.array)}
         with enable_grad() if create_graph else no_grad():
-            for leaf, g in _walk([(self.edge, seed)], targets, retain_graph, create_graph):
+            for edge, g in _walk([(self.edge, seed)], targets, retain_graph, create_graph):
+                leaf = edge if owners is None else owners[id(edge)]
                 # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
                 leaf.collect(g, shared=g.array.base is not None or id(g.array) in taken)
                 taken.add(id(g.array))
@@ -219,14 +253,14 @@ class TensorBase:
     def collect(self, g: Tensor, shared: bool = True) -> None:
         """Add an arriving gradient to `grad`, never in place; keep a copy where others hold the same memory."""
         if self.node is None:
-            for hook in self._hooks or ():
-                changed = hook(g)
-                g, shared = (g, shared) if changed is None else (changed, True)
-        if self.grad is not None:
-            g = self.grad + g
-        elif shared and g.node is None:
-            g = make_tensor(g.array.copy())
-        self.grad = g
+            hooked = after_hooks(self._hooks, g)
+            g, shared = hooked, shared or hooked is not g
+        with _accumulating:  # two threads may walk two graphs down to one leaf
+            if self.grad is not None:
+                g = self.grad + g
+            elif shared and g.node is None:
+                g = make_tensor(g.array.copy())
+            self.grad = g
 
     def retain_grad(self) -> None:
         """Keep `grad` although this tensor is not a leaf."""
@@ -243,8 +277,13 @@ class TensorBase:
             self.node.hooks = hooks = self.node.hooks or []
         else:
             self._hooks = hooks = self._hooks or []
-        hooks.append(hook)
         return RemovableHandle(hooks, hook)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """How deepcopy takes a tensor apart. Raises GradientError for a result: its graph can't be copied."""
+        if self.node is not None:
+            raise GradientError(f"copy: only leaves can be copied whole, this is a result of {self.node.name}; use detach()")
+        return super().__reduce_ex__(protocol)
 
     def _self(self) -> Tensor:
         return cast("Tensor", self)
@@ -277,7 +316,7 @@ def grad(
         raise ShapeError(f"grad: {len(seeds)} grad_outputs for {len(roots)} outputs")
     cotangents = [(root.edge, _seed(root, seed)) for root, seed in zip(roots, seeds, strict=True)]
     targets = [_edge_of(leaf) for leaf in leaves]
-    found = {id(edge): g for edge, g in _walk(cotangents, targets, retain_graph, create_graph)}
+    found = {id(edge): _hooked(edge, g) for edge, g in _walk(cotangents, targets, retain_graph, create_graph)}
     gradients = tuple(found.get(id(target)) for target in targets)
     for position, g in enumerate(gradients):
         if g is None and not allow_unused:
@@ -293,6 +332,11 @@ def _walk(
     with enable_grad() if create_graph else no_grad():
         keep = create_graph if retain_graph is None else retain_graph
         return backward_walk(cotangents, targets=targets, retain_graph=keep)
+
+
+def _hooked(edge: Any, g: Tensor) -> Tensor:
+    """A leaf's hooks see its gradient here too; those of a node were run in the walk."""
+    return after_hooks(edge._hooks, g) if isinstance(edge, TensorBase) else g
 
 
 def _seed(root: TensorBase, gradient: Any) -> Tensor:
@@ -319,9 +363,15 @@ def _edge_of(tensor: TensorBase) -> Any:
 
 
 def check_current(tensor: TensorBase) -> None:
-    """Raise if the memory changed, through another view, after this tensor's node was recorded."""
+    """Raise if the memory was changed through another view so that this tensor's place in the graph is no longer true."""
     if tensor.node is not None and tensor.recorded != tensor.cell[0]:
         raise GradientError(
             f"{tensor.node!r}: its memory was changed in place through another view since it was recorded, so its "
             "place in the graph is no longer true; take the view again after the change, or clone() before it"
+        )
+    if tensor.node is None and tensor.recorded < tensor.cell[1]:
+        raise GradientError(
+            f"a tensor of shape {list(tensor.shape)}: its memory was changed in place, by something that requires a "
+            "gradient, through another view, and this tensor does not know it; assign through it instead "
+            "(x[i, j] = y, not x[i][j] = y), or take the view after the change"
         )

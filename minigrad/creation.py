@@ -51,7 +51,9 @@ def tensor(data: Any, dtype: DType = None, requires_grad: bool = False) -> Tenso
 
 
 def from_numpy(array: npt.NDArray[Any]) -> Tensor:
-    """A tensor on the array's own memory."""
+    """A tensor on the array's own memory. Raises TypeError for what is no array."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: a {type(array).__name__} given; expected a numpy array (minigrad.tensor copies the rest)")
     return Tensor(array)
 
 
@@ -123,8 +125,10 @@ def randn_like(input: TensorBase, dtype: DType = None, requires_grad: bool = Fal
     return randn(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
-def randint(low: int, high: int, size: Any, dtype: DType = None) -> Tensor:
-    """Integers from `low` up to and without `high`."""
+def randint(low: int, high: Any, size: Any = None, dtype: DType = None) -> Tensor:
+    """Integers from `low` up to and without `high`; ``randint(high, size)`` begins at 0."""
+    if size is None:
+        low, high, size = 0, low, high
     return Tensor(np.asarray(generator().integers(low, high, shape_of(size))).astype(dtype or np.int64))
 
 

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minigrad.errors import FreedGraphError
+from minigrad.errors import FreedGraphError, ShapeError
 
 if TYPE_CHECKING:
     from minigrad.op import Op
     from minigrad.tensor import Tensor
 
-__all__ = ["OWN", "Node", "Saved", "Shape", "backward_walk", "reachable"]
+__all__ = ["OWN", "Hook", "Node", "Saved", "Shape", "after_hooks", "backward_walk", "reachable"]
 
 Shape = tuple[int, ...]
+Hook = Callable[["Tensor"], "Tensor | None"]
 
 #: The edge of a node's own output among its saved arrays; the node itself would make a reference cycle.
 OWN: Any = object()
@@ -80,7 +81,7 @@ class Node:
         self.dtype = dtype
         self.number = next(_numbers)
         self.saved: dict[str, Saved] | None = {}
-        self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.hooks: list[Hook] | None = None
         self.retain: weakref.ref[Tensor] | None = None
         self.where: str | None = None
         self.scope: str | None = None
@@ -149,7 +150,7 @@ def backward_walk(
         _, g = pending.pop(id(node), (None, None))
         if g is None:
             continue
-        g = _after_hooks(node, g)
+        g = _passed(node, g)
         if wanted is not None and id(node) in wanted:
             arrived.append((node, g))
         needs = tuple(edge is not None and (useful is None or id(edge) in useful) for edge in node.edges)
@@ -157,8 +158,8 @@ def backward_walk(
             for edge, part in zip(node.edges, node.op.pull(node, g, needs), strict=True):
                 if part is not None and edge is not None:
                     _add(pending, edge, part)
-        if not retain_graph:
-            node.free()
+            if not retain_graph:  # a node that is only reached, not walked through, can still be
+                node.free()
     arrived.extend(pending.values())  # what is left belongs to leaves
     return arrived
 
@@ -168,10 +169,22 @@ def _add(pending: dict[int, tuple[Any, Tensor]], edge: Any, cotangent: Tensor) -
     pending[id(edge)] = (edge, cotangent if known is None else known[1] + cotangent)
 
 
-def _after_hooks(node: Node, g: Tensor) -> Tensor:
-    for hook in node.hooks or ():
+def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:
+    """The gradient as the hooks leave it. Raises TypeError or ShapeError for a hook that gives back what does not fit."""
+    for hook in tuple(hooks or ()):  # a hook may take itself away
         changed = hook(g)
-        g = g if changed is None else changed
+        if changed is None:
+            continue
+        if not hasattr(changed, "edge"):
+            raise TypeError(f"hook: a {type(changed).__name__} given back for a gradient; give a tensor, or None to keep it")
+        if changed.shape != g.shape:
+            raise ShapeError(f"hook: a tensor of shape {list(changed.shape)} given back for a gradient of {list(g.shape)}")
+        g = changed
+    return g
+
+
+def _passed(node: Node, g: Tensor) -> Tensor:
+    g = after_hooks(node.hooks, g)
     kept = node.retain() if node.retain is not None else None
     if kept is not None:
         kept.collect(g)

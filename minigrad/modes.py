@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import threading
 from types import TracebackType
+from typing import Any
 
 __all__ = [
     "detect_anomaly",
@@ -36,9 +39,13 @@ class _Switch(contextlib.ContextDecorator):
         self._value = value
         self._before: list[bool] = []
 
+    def __call__(self, func: Any) -> Any:
+        """The function with the mode set whenever its body runs: a generator's too, and not between its values."""
+        return _switched(self, func) if inspect.isgeneratorfunction(func) else super().__call__(func)
+
     def _recreate_cm(self) -> _Switch:
-        twin = object.__new__(type(self))
-        _Switch.__init__(twin, self._value)
+        twin = _Switch(self._value)
+        twin._mode = self._mode
         return twin
 
     def __enter__(self) -> None:
@@ -49,34 +56,71 @@ class _Switch(contextlib.ContextDecorator):
         setattr(modes, self._mode, self._before.pop())
 
 
-class no_grad(_Switch):
+def _switched(switch: _Switch, func: Any) -> Any:
+    @functools.wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        generator = func(*args, **kwargs)
+        resume, given = generator.send, None
+        while True:
+            with switch._recreate_cm():
+                try:
+                    value = resume(given)
+                except StopIteration as stop:
+                    return stop.value
+            try:
+                resume, given = generator.send, (yield value)
+            except BaseException as error:  # thrown in from outside, to be met where the generator waits
+                resume, given = generator.throw, error
+
+    return wrapped
+
+
+class _BareSwitch(_Switch):
+    """A switch that says all by its name, so that it decorates with or without brackets."""
+
+    _fixed: bool
+
+    def __new__(cls, func: Any = None) -> Any:
+        """The switch, or the function that it decorates."""
+        return super().__new__(cls) if func is None else cls()(func)
+
+    def __init__(self) -> None:
+        super().__init__(self._fixed)
+
+
+class no_grad(_BareSwitch):
     """Record nothing inside the block: results don't require a gradient."""
 
-    def __init__(self) -> None:
-        """Switch recording off."""
-        super().__init__(False)
+    _fixed = False
 
 
-class enable_grad(_Switch):
+class enable_grad(_BareSwitch):
     """Record inside the block, also within `no_grad`."""
 
-    def __init__(self) -> None:
-        """Switch recording on."""
-        super().__init__(True)
+    _fixed = True
 
 
-class inference_mode(no_grad):
+class inference_mode(_Switch):
     """Record nothing inside the block; the name that PyTorch gives to code that will never ask for gradients."""
+
+    def __init__(self, mode: bool = True) -> None:
+        """Switch recording off (or on, with ``mode=False``)."""
+        super().__init__(not mode)
 
 
 class set_grad_enabled(_Switch):
     """Record or not, as `mode` says; as a statement it lasts until it is set again, as a block until its end."""
 
     def __init__(self, mode: bool) -> None:
-        """Set it now; leaving a `with` block puts back what was set before this call."""
+        """Set it now; leaving a `with` block, or decorating a function, puts back what was set before this call."""
         super().__init__(mode)
         self._before.append(modes.grad)
         modes.grad = mode
+
+    def __call__(self, func: Any) -> Any:
+        """The function with the mode set while it runs; here and now it is as it was before."""
+        modes.grad = self._before.pop()
+        return super().__call__(func)
 
     def __enter__(self) -> None:
         """Nothing more to do: it was set when it was made."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,9 @@ class _Plan(NamedTuple):
     inputs: tuple[tuple[str, int], ...]  # what to keep of the inputs
     outputs: tuple[tuple[str, int], ...]  # and of the outputs
 
+
+#: Families that change no number, and so need no wider type for half precision.
+_MOVING = frozenset({"movement", "indexing", "comparison"})
 
 #: All operations by name.
 REGISTRY: dict[str, Op] = {}
@@ -127,21 +131,34 @@ class Op:
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
-        arrays = [None if x is None else x.array for x in inputs]
+        try:
+            arrays = [None if x is None else x.array for x in inputs]
+        except AttributeError:
+            raise self._no_tensor(inputs) from None
         try:
             with np.errstate(all="ignore"):  # Inf and NaN come in silence, as floating point has them
-                result = self.forward(*arrays, **params)
+                half = self.family not in _MOVING and any(a is not None and a.dtype == np.float16 for a in arrays)
+                result = (self._widened if half else self.forward)(*arrays, **params)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays, params) from error
         results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
         first = inputs[0] if self.view else None
         shared = first is not None and np.may_share_memory(results[0], first.array)
-        cell = first.cell if first is not None and shared else [0]
-        node = self._record(inputs, arrays, params, results, cell) if modes.grad and self.vjp else None
+        cell = first.cell if first is not None and shared else [0, 0]
+        recording = modes.grad and self.vjp and results[0].dtype.kind in "fc"  # integers have no derivative
+        node = self._record(inputs, arrays, params, results, cell) if recording else None
         if modes.anomaly:
             self._look(arrays, results, node)
         out = make_tensor(results[0], node, cell)
         return (out, *(make_tensor(extra) for extra in results[1:]))
+
+    def _widened(self, *arrays: Array | None, **params: Any) -> Any:
+        """Half precision is calculated in single and rounded at the end: no kernel has it, and sums would overflow."""
+        wide = (a.astype(np.float32) if a is not None and a.dtype == np.float16 else a for a in arrays)
+        result = self.forward(*wide, **params)
+        parts = result if type(result) is tuple else (np.asarray(result),)
+        narrow = tuple(part.astype(np.float16) if part.dtype == np.float32 else part for part in parts)
+        return narrow if type(result) is tuple else narrow[0]
 
     def _record(
         self,
@@ -151,13 +168,13 @@ class Op:
         results: tuple[Any, ...],
         cell: list[int],
     ) -> Node | None:
+        for x in inputs:
+            if x is not None and x.recorded != x.cell[0]:
+                check_current(x)
         edges = tuple([None if x is None else x.edge for x in inputs])
         plan = self._plan(tuple([edge is not None for edge in edges]))
         if not plan.formulas:
             return None
-        for x in inputs:
-            if x is not None and x.recorded != x.cell[0]:
-                check_current(x)
         out = results[0]
         node = Node(
             self,
@@ -174,7 +191,7 @@ class Op:
             if x is not None:
                 saved[name] = Saved(x.array, edges[at], x.cell, x.cell[0])
         for name, at in plan.outputs:
-            saved[name] = Saved(results[at], OWN, cell, cell[0]) if at == 0 else Saved(results[at], None, [0], 0)
+            saved[name] = Saved(results[at], OWN, cell, cell[0]) if at == 0 else Saved(results[at], None, [0, 0], 0)
         node.scope = modes.scope
         if modes.anomaly:
             node.where = _user_line()
@@ -291,6 +308,13 @@ class Op:
 
     # -------------------------------------------------------------------------------------------- messages
 
+    def _no_tensor(self, inputs: tuple[Any, ...]) -> TypeError:
+        names = zip(self.slots(len(inputs)), inputs, strict=True)
+        wrong = next((name, x) for name, x in names if x is not None and not isinstance(x, TensorBase))
+        return TypeError(
+            f"{self.name}: '{wrong[0]}' is a {type(wrong[1]).__name__}; expected a tensor (minigrad.tensor makes one)"
+        )
+
     def _explained(self, error: Exception, arrays: list[Array | None], params: dict[str, Any]) -> Exception:
         """The shape rule's own message where it has one: it names what would fit."""
         try:
@@ -344,12 +368,12 @@ def _finite(array: Array) -> bool:
     return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
 
 
-_ROOMS = {str(Path(__file__).parent)}
+_ROOMS = {str(Path(__file__).parent) + os.sep}
 
 
 def own_room(folder: str) -> None:
     """Leave files in `folder` out when looking for the user's line: they are minigrad's own."""
-    _ROOMS.add(folder)
+    _ROOMS.add(folder + os.sep)  # or else a neighbour whose name begins alike would count as ours
 
 
 def _user_line() -> str:

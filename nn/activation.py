@@ -31,26 +31,35 @@ __all__ = [
 class ReLU(Module):
     """``max(x, 0)``."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        """`inplace` writes the result into the input as well."""
+        super().__init__()
+        self.inplace = inplace
+
     def forward(self, input: TensorBase) -> Tensor:
         """Apply to each element."""
-        return relu(input)
+        return relu(input, self.inplace)
+
+    def extra_repr(self) -> str:
+        """The setting, where it is out of the ordinary."""
+        return "inplace=True" if self.inplace else ""
 
 
 class LeakyReLU(Module):
     """``x`` where positive, else ``negative_slope * x``."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        """Keep the slope."""
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        """Keep the slope; `inplace` writes the result into the input as well."""
         super().__init__()
-        self.negative_slope = negative_slope
+        self.negative_slope, self.inplace = negative_slope, inplace
 
     def forward(self, input: TensorBase) -> Tensor:
         """Apply to each element."""
-        return leaky_relu(input, self.negative_slope)
+        return leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"negative_slope={self.negative_slope}"
+        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
 class PReLU(Module):
@@ -76,18 +85,18 @@ class PReLU(Module):
 class ELU(Module):
     """``x`` where positive, else ``alpha * (exp(x) - 1)``. Clevert et al. 2016, eq. 15."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
-        """Keep alpha."""
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        """Keep alpha; `inplace` writes the result into the input as well."""
         super().__init__()
-        self.alpha = alpha
+        self.alpha, self.inplace = alpha, inplace
 
     def forward(self, input: TensorBase) -> Tensor:
         """Apply to each element."""
-        return elu(input, self.alpha)
+        return elu(input, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"alpha={self.alpha}"
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
 class Sigmoid(Module):

@@ -16,20 +16,20 @@ __all__ = ["Dropout", "Flatten", "Unflatten"]
 class Dropout(Module):
     """In training, each element is 0 with probability `p` and the others are divided by ``1 - p``. Srivastava et al. 2014."""
 
-    def __init__(self, p: float = 0.5) -> None:
-        """Raises ValueError unless ``0 <= p <= 1``."""
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        """`inplace` writes the result into the input as well. Raises ValueError unless ``0 <= p <= 1``."""
         super().__init__()
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p = {p} is not a probability")
-        self.p = p
+        self.p, self.inplace = p, inplace
 
     def forward(self, input: TensorBase) -> Tensor:
         """Drop, in training; else the input itself."""
-        return dropout(input, self.p, self.training)
+        return dropout(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"p={self.p}"
+        return f"p={self.p}" + (", inplace=True" if self.inplace else "")
 
 
 class Flatten(Module):

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad.jit import kernel, prange
 
-__all__ = ["apply", "elu", "gate", "leaky", "maxout", "sigmoid"]
+__all__ = ["apply", "elu", "gate", "leaky", "maxout", "rectify", "shut", "sigmoid"]
 
 #: Below this many elements one thread is faster than waking two.
 _CHUNK = 16384
@@ -23,12 +23,30 @@ def apply(kernel: Any, *arrays: np.ndarray[Any, Any], settings: tuple[Any, ...] 
 
 
 @kernel(parallel=True)
+def rectify(out, x):  # type: ignore[no-untyped-def]
+    """``x`` where positive or NaN, else 0: also where it is -Inf, which times 0 would be NaN."""
+    zero = x.dtype.type(0)
+    for part in prange((x.size + _CHUNK - 1) // _CHUNK):
+        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
+            out[i] = zero if x[i] <= 0 else x[i]
+
+
+@kernel(parallel=True)
 def leaky(out, x, slope):  # type: ignore[no-untyped-def]
     """``x`` where positive, else ``slope * x``; NaN stays NaN."""
     scale = x.dtype.type(slope)  # a Python number is cheaper to pass than one of the array's type
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
             out[i] = x[i] if x[i] > 0 else x[i] * scale
+
+
+@kernel(parallel=True)
+def shut(out, g, x):  # type: ignore[no-untyped-def]
+    """``g`` where ``x`` is positive or NaN, else 0, whatever ``g`` is."""
+    zero = g.dtype.type(0)
+    for part in prange((x.size + _CHUNK - 1) // _CHUNK):
+        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
+            out[i] = zero if x[i] <= 0 else g[i]
 
 
 @kernel(parallel=True)

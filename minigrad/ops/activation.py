@@ -17,7 +17,7 @@ from minigrad.ops.arithmetic import mul, neg, where
 from minigrad.ops.elementwise import elementwise
 from minigrad.ops.functions import exp
 from minigrad.ops.index import scatter_add
-from minigrad.ops.movement import reshape, unsqueeze
+from minigrad.ops.movement import normal_axis, reshape, unsqueeze
 from minigrad.ops.operands import Operand, as_float, as_tensor
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ __all__ = ["elu", "leaky_relu", "logsigmoid", "maxout", "prelu", "relu", "sigmoi
 
 _gate: Op = elementwise(
     "gate",
-    lambda g, x, *, slope: kernels.apply(kernels.gate, g, x, settings=(float(slope),)),
+    lambda g, x, *, slope: (
+        kernels.apply(kernels.gate, g, x, settings=(float(slope),)) if slope else kernels.apply(kernels.shut, g, x)
+    ),
     lambda g, x, *, slope: g * slope if x <= 0 else g,
     {"g": lambda h, x, *, slope: _gate(h, x, slope=slope)},
     params=({"slope": 0.0}, {"slope": 0.1}),
@@ -71,7 +73,7 @@ _leaky_relu = _rectifier("leaky_relu", "x where positive, else slope * x.", "Lea
 
 _relu = elementwise(
     "relu",
-    lambda x: kernels.apply(kernels.leaky, x, settings=(0.0,)),
+    lambda x: kernels.apply(kernels.rectify, x),
     lambda x: max(x, 0.0),
     {"x": lambda g, out: _gate(g, out, slope=0.0)},  # the output's sign tells as much as the input's
     kinks={0.0: 0.0},
@@ -81,14 +83,16 @@ _relu = elementwise(
 )
 
 
-def relu(input: Operand) -> Tensor:
-    """``max(x, 0)``; NaN stays NaN and the derivative at 0 is 0."""
-    return _relu(as_tensor(input))
+def relu(input: Operand, inplace: bool = False) -> Tensor:
+    """``max(x, 0)``; NaN stays NaN and the derivative at 0 is 0. `inplace` writes it into the input as well."""
+    x = as_tensor(input)
+    return x._self().become(_relu(x)) if inplace else _relu(x)
 
 
-def leaky_relu(input: Operand, negative_slope: float = 0.01) -> Tensor:
-    """``x`` where positive, else ``negative_slope * x``."""
-    return _leaky_relu(as_float(as_tensor(input)), slope=negative_slope)
+def leaky_relu(input: Operand, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """``x`` where positive, else ``negative_slope * x``. `inplace` writes it into the input as well."""
+    out = _leaky_relu(as_float(as_tensor(input)), slope=negative_slope)
+    return as_tensor(input)._self().become(out) if inplace else out
 
 
 def prelu(input: TensorBase, weight: TensorBase) -> Tensor:
@@ -153,9 +157,10 @@ def sigmoid(input: Operand) -> Tensor:
     return _sigmoid(as_float(as_tensor(input)))
 
 
-def elu(input: Operand, alpha: float = 1.0) -> Tensor:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
-    return _elu(as_float(as_tensor(input)), alpha=alpha)
+def elu(input: Operand, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``. `inplace` writes it into the input as well."""
+    out = _elu(as_float(as_tensor(input)), alpha=alpha)
+    return as_tensor(input)._self().become(out) if inplace else out
 
 
 def softplus(input: Operand) -> Tensor:
@@ -215,7 +220,9 @@ def maxout(input: TensorBase, pieces: int = 2, dim: int = 1) -> Tensor:
     Goodfellow et al. 2013, eq. 1, with the affine pieces made by the layer before. The first of a tie takes the gradient.
     Raises ShapeError where the axis is not a multiple of `pieces`.
     """
-    axis = dim % input.ndim
+    if not input.ndim:
+        raise ShapeError("maxout: a tensor without axes has no channels")
+    axis = normal_axis("maxout", dim, input.ndim)
     lead, channels, rest = input.shape[:axis], input.shape[axis], input.shape[axis + 1 :]
     if pieces < 1 or channels % pieces:
         raise ShapeError(f"maxout: {channels} channels (axis {dim} of {list(input.shape)}) in groups of {pieces}")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minigrad.core import TensorBase
-from minigrad.ops.elementwise import predicate
+from minigrad.op import Op, Sample
+from minigrad.ops.elementwise import elementwise, predicate
 from minigrad.ops.operands import NUMERIC, Operand, as_tensor, operands
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
 
 __all__ = [
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
     "eq",
     "ge",
     "gt",
@@ -39,6 +45,26 @@ _ge = predicate("ge", lambda a, b: np.greater_equal(a, b), operator.ge, onnx="Gr
 _and = predicate("logical_and", lambda a, b: np.logical_and(a, b), lambda a, b: bool(a) and bool(b), onnx="And")
 _or = predicate("logical_or", lambda a, b: np.logical_or(a, b), lambda a, b: bool(a) or bool(b), onnx="Or")
 _not = predicate("logical_not", lambda x: np.logical_not(x), operator.not_, onnx="Not")
+
+
+def _whole_samples(inputs: int) -> Any:
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        for shapes in (((3, 4), (4,)), ((), (2, 1)), ((0, 3), (3,))):
+            yield Sample(tuple(rng.integers(-9, 9, size=shape) for shape in shapes[:inputs]))
+        yield Sample(tuple(rng.random((2, 3)) < 0.5 for _ in range(inputs)), why="booleans")
+
+    return samples
+
+
+def _bitwise(name: str, ufunc: Any, scalar: Any, onnx: str, inputs: int = 2) -> Op:
+    forward = (lambda a, b: ufunc(a, b)) if inputs == 2 else (lambda x: ufunc(x))
+    return elementwise(name, forward, scalar, family="comparison", samples=_whole_samples(inputs), onnx=onnx)
+
+
+_bits_and = _bitwise("bitwise_and", np.bitwise_and, operator.and_, "BitwiseAnd")
+_bits_or = _bitwise("bitwise_or", np.bitwise_or, operator.or_, "BitwiseOr")
+_bits_xor = _bitwise("bitwise_xor", np.bitwise_xor, operator.xor, "BitwiseXor")
+_bits_not = _bitwise("bitwise_not", np.invert, lambda x: not x if isinstance(x, bool) else ~x, "BitwiseNot", inputs=1)
 _isnan = predicate("isnan", lambda x: np.isnan(x), math.isnan, onnx="IsNaN")
 _isinf = predicate("isinf", lambda x: np.isinf(x), math.isinf, onnx="IsInf")
 _isfinite = predicate("isfinite", lambda x: np.isfinite(x), math.isfinite)
@@ -89,6 +115,29 @@ def logical_not(input: Operand) -> Tensor:
     return _not(as_tensor(input))
 
 
+def bitwise_and(input: Operand, other: Operand) -> Tensor:
+    """The bits set in both integers; of booleans, where both hold. Raises TypeError for floating point."""
+    a, b = operands(input, other)
+    return (_and if a.dtype == np.bool_ else _bits_and)(a, b)
+
+
+def bitwise_or(input: Operand, other: Operand) -> Tensor:
+    """The bits set in either integer; of booleans, where either holds. Raises TypeError for floating point."""
+    a, b = operands(input, other)
+    return (_or if a.dtype == np.bool_ else _bits_or)(a, b)
+
+
+def bitwise_xor(input: Operand, other: Operand) -> Tensor:
+    """The bits set in one integer only; of booleans, where one holds. Raises TypeError for floating point."""
+    return _bits_xor(*operands(input, other))
+
+
+def bitwise_not(input: Operand) -> Tensor:
+    """The other bits of an integer; of a boolean, its opposite. Raises TypeError for floating point."""
+    x = as_tensor(input)
+    return (_not if x.dtype == np.bool_ else _bits_not)(x)
+
+
 def isnan(input: Operand) -> Tensor:
     """Where the input is NaN."""
     return _isnan(as_tensor(input))
@@ -130,13 +179,25 @@ class ComparisonMethods(TensorBase):
         return ge(self, other)
 
     def __and__(self, other: Operand) -> Tensor:
-        return logical_and(self, other)
+        return bitwise_and(self, other)
+
+    def __rand__(self, other: Operand) -> Tensor:
+        return bitwise_and(other, self)
 
     def __or__(self, other: Operand) -> Tensor:
-        return logical_or(self, other)
+        return bitwise_or(self, other)
+
+    def __ror__(self, other: Operand) -> Tensor:
+        return bitwise_or(other, self)
+
+    def __xor__(self, other: Operand) -> Tensor:
+        return bitwise_xor(self, other)
+
+    def __rxor__(self, other: Operand) -> Tensor:
+        return bitwise_xor(other, self)
 
     def __invert__(self) -> Tensor:
-        return logical_not(self)
+        return bitwise_not(self)
 
     def __bool__(self) -> bool:
         return bool(self.item())

@@ -11,6 +11,7 @@ A layer's convolution is cross-correlation; the window is not turned round.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from minigrad.kernels import conv as kernels
 from minigrad.kernels.conv import Geometry, output_length
 from minigrad.op import Op, Sample, register
 from minigrad.ops.movement import pad, squeeze, unsqueeze
+from minigrad.ops.operands import same_float
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -253,9 +255,10 @@ _conv2d_weight: Op = register(
 
 def pair(name: str, value: Size) -> Pair:
     """Two numbers, for height and width, from one or two."""
-    if isinstance(value, int):
-        return value, value
-    values = tuple(int(n) for n in value)
+    try:
+        values = tuple(operator.index(n) for n in ((value,) if not hasattr(value, "__iter__") else value))
+    except TypeError as error:
+        raise TypeError(f"{name}: whole numbers expected, one or two, got {value!r}") from error
     if len(values) == 1:
         return values[0], values[0]
     if len(values) != 2:
@@ -277,6 +280,7 @@ def conv2d(
     An image (C, H, W) without a batch axis is taken too. `padding` may be 'valid' (none) or 'same' (as large as the
     input, for stride 1). Raises ShapeError for shapes that don't fit.
     """
+    same_float("conv2d", input=input, weight=weight, bias=bias)
     if input.ndim == 3:
         return squeeze(conv2d(unsqueeze(input, 0), weight, bias, stride, padding, dilation, groups), 0)
     steps, spread = pair("conv2d stride", stride), pair("conv2d dilation", dilation)
@@ -317,7 +321,13 @@ def conv1d(
         raise ShapeError(
             f"conv1d: input {list(input.shape)} and weight {list(weight.shape)}; expected (N, C, L) and (F, C/groups, S)"
         )
-    flat = [value if isinstance(value, int) else pair("conv1d", value)[-1] for value in (stride, dilation)]
-    frame = padding if isinstance(padding, str) else (0, padding if isinstance(padding, int) else padding[-1])
+    same_float("conv1d", input=input, weight=weight, bias=bias)
+    if groups < 1 or input.shape[-2] != weight.shape[1] * groups or weight.shape[0] % groups:
+        raise ShapeError(
+            f"conv1d: input {list(input.shape)} (N, C, L), weight {list(weight.shape)} (F, C/groups, S), groups {groups}: "
+            f"the input must have {weight.shape[1] * groups} channels, and the filters must be a multiple of {groups}"
+        )
+    flat = [pair(f"conv1d {name}", value)[-1] for name, value in (("stride", stride), ("dilation", dilation))]
+    frame = padding if isinstance(padding, str) else (0, pair("conv1d padding", padding)[-1])
     out = conv2d(unsqueeze(input, -2), unsqueeze(weight, 2), bias, (1, flat[0]), frame, (1, flat[1]), groups)
     return squeeze(out, -2)

@@ -51,14 +51,16 @@ _dropout: Op = register(
 )
 
 
-def dropout(input: TensorBase, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(input: TensorBase, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each element set to 0 with probability `p`, the others divided by ``1 - p``. Srivastava et al. 2014, inverted.
 
-    The mask is drawn from minigrad's generator (`manual_seed`). Raises ValueError unless ``0 <= p <= 1``.
+    `inplace` writes the result into the input as well. The mask is drawn from minigrad's generator (`manual_seed`).
+    Raises ValueError unless ``0 <= p <= 1``.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p = {p} is not a probability")
     if not training or p == 0:
         return input._self()
     kept = generator().random(input.shape, dtype=np.float32) >= p
-    return _dropout(input, make_tensor(kept), scale=1 / (1 - p) if p < 1 else 0.0)
+    out = _dropout(input, make_tensor(kept), scale=1 / (1 - p) if p < 1 else 0.0)
+    return input._self().become(out) if inplace else out

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad.core import TensorBase, make_tensor
-from minigrad.ops.arithmetic import maximum, minimum, square
+from minigrad.ops.arithmetic import square, where
+from minigrad.ops.compare import gt, isnan, logical_or, lt
 from minigrad.ops.elementwise import elementwise
 from minigrad.ops.operands import Operand, as_float, as_tensor
 
@@ -108,12 +109,14 @@ def _inside(x: Tensor, low: float | None, high: float | None) -> Tensor:
 
 
 def clamp(input: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """Limited to ``[min, max]``: numbers, or tensors that broadcast. On a bound given as a number the gradient passes."""
+    """Limited to ``[min, max]``: numbers, or tensors that broadcast. On a bound the gradient goes to the input, and
+    beyond one that is a tensor to that."""
     x = as_tensor(input)
     if isinstance(min, TensorBase) or isinstance(max, TensorBase):
-        if min is not None:
-            x = maximum(x, min)
-        return minimum(x, max) if max is not None else maximum(x, x)
+        for bound, beyond in ((min, lt), (max, gt)):
+            if bound is not None:
+                x = where(logical_or(beyond(x, bound), isnan(bound)), bound, x)
+        return x._self()
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
     return _clamp(x, min=min, max=max)

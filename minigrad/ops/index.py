@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad.core import Array, TensorBase, make_tensor
-from minigrad.errors import GradientError, ShapeError
+from minigrad.errors import ShapeError
 from minigrad.graph import Shape
-from minigrad.modes import modes
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import where
+from minigrad.ops.become import BecomeMethods
 from minigrad.ops.movement import normal_axis
 from minigrad.ops.operands import Operand, as_tensor, cast
 
@@ -26,8 +26,8 @@ def _plain(index: Any) -> Any:
     """An index as numpy takes it: tensors and lists as arrays."""
     if isinstance(index, tuple):
         return tuple(_plain(part) for part in index)
-    if isinstance(index, TensorBase):
-        return index.array
+    if isinstance(index, (TensorBase, np.ndarray)):
+        return np.array(index.array if isinstance(index, TensorBase) else index)  # of our own: backward needs it as it was
     if isinstance(index, list):
         return np.asarray(index) if index else np.empty(0, np.int64)
     return index
@@ -190,9 +190,15 @@ def _grid(index: Array, dim: int) -> tuple[Array, ...]:
 
 def _gather_forward(x: Array, index: Array, *, dim: int) -> Array:
     _gather_shape(x.shape, index.shape, dim=dim)
-    if index.size and not (index.min() >= 0 and index.max() < x.shape[dim]):
-        raise IndexError(f"index values from {index.min()} to {index.max()}; dim {dim} has length {x.shape[dim]}")
+    _check_places(index, x.shape[dim], dim)
     return np.asarray(x[_grid(index, dim)])
+
+
+def _check_places(index: Array, length: int, dim: int) -> None:
+    if index.dtype.kind not in "ui":
+        raise IndexError(f"an index of type {index.dtype}; integers expected")
+    if index.size and not (index.min() >= 0 and index.max() < length):
+        raise IndexError(f"index values from {index.min()} to {index.max()}; dim {dim} has length {length}")
 
 
 def _gather_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -202,6 +208,7 @@ def _gather_samples(rng: np.random.Generator) -> Iterator[Sample]:
 
 def _scatter_add_forward(x: Array, index: Array, src: Array, *, dim: int) -> Array:
     _gather_shape(x.shape, index.shape, dim=dim)
+    _check_places(index, x.shape[dim], dim)
     out = x.copy()
     np.add.at(out, _grid(index, dim), src[tuple(slice(n) for n in index.shape)])
     return out
@@ -279,10 +286,17 @@ def masked_fill(input: TensorBase, mask: Operand, value: float) -> Tensor:
 
 def split(tensor: TensorBase, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces along an axis: of one size (the last may be shorter), or of the sizes given."""
+    if not tensor.ndim:
+        raise ShapeError("split: a tensor without axes can't be split")
     axis = normal_axis("split", dim, tensor.ndim)
     n = tensor.shape[axis]
-    sizes = [split_size] * -(-n // split_size) if isinstance(split_size, int) else list(split_size)
-    if not isinstance(split_size, int) and sum(sizes) != n:
+    if isinstance(split_size, Sequence):
+        sizes = list(split_size)
+    elif split_size < 1:
+        raise ValueError(f"split: split_size {split_size}; expected 1 or more")
+    else:
+        sizes = [min(split_size, n - start) for start in range(0, max(n, 1), split_size)]
+    if sum(sizes) != n or any(size < 0 for size in sizes):
         raise ShapeError(f"split: sizes {sizes} add up to {sum(sizes)}; dim {dim} has length {n}")
     ends = np.cumsum(sizes).tolist()
     before = (slice(None),) * axis
@@ -291,16 +305,21 @@ def split(tensor: TensorBase, split_size: int | Sequence[int], dim: int = 0) -> 
 
 def chunk(input: TensorBase, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most that many pieces of equal length along an axis, the last perhaps shorter."""
-    return split(input, max(1, -(-input.shape[dim] // chunks)), dim)
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks {chunks}; expected 1 or more")
+    n = input.shape[normal_axis("chunk", dim, input.ndim)] if input.ndim else 1
+    return split(input, -(-n // chunks) if n else [0] * chunks, dim)
 
 
 def unbind(input: TensorBase, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, without it."""
+    if not input.ndim:
+        raise TypeError("unbind: a tensor without axes can't be taken apart, nor iterated over")
     before = (slice(None),) * normal_axis("unbind", dim, input.ndim)
     return tuple(_getitem(input, index=(*before, i)) for i in range(input.shape[dim]))
 
 
-class IndexMethods(TensorBase):
+class IndexMethods(BecomeMethods):
     """Indexing a tensor, and changing it in place."""
 
     __slots__ = ()
@@ -309,8 +328,19 @@ class IndexMethods(TensorBase):
         return _getitem(self, index=_plain(index))
 
     def __setitem__(self, index: Any, value: Operand) -> None:
-        source = cast(as_tensor(value), dtype=self.dtype)
-        self.become(_setitem(self, source, index=_plain(index)))
+        if isinstance(value, (bool, int, float)):
+            value = np.asarray(value, self.dtype)  # a number is rounded once, to this tensor's type
+        source, plain = cast(as_tensor(value), dtype=self.dtype), _plain(index)
+        if isinstance(value, TensorBase) and self._written_through(value, plain):
+            self.recorded = self.cell[0]
+        self.become(_setitem(self, source, index=plain))
+
+    def _written_through(self, value: TensorBase, index: Any) -> bool:
+        """Whether `value` is this tensor's own part, just changed in place and nothing else: what ``x[i] += y`` assigns."""
+        if value.cell is not self.cell or value.recorded != self.cell[0] or self.recorded + 1 != self.cell[0]:
+            return False
+        own, given = _taken(self.array, index=index).__array_interface__, value.array.__array_interface__
+        return all(own[key] == given[key] for key in ("data", "shape", "strides"))
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -319,23 +349,6 @@ class IndexMethods(TensorBase):
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(unbind(self))
-
-    def become(self, result: TensorBase) -> Tensor:
-        """Take over another tensor's numbers, in place, and its place in the graph: how every change in place is made.
-
-        Raises GradientError for a leaf that requires a gradient while recording, and for a view of recorded memory.
-        """
-        if modes.grad and self.node is None and self.requires_grad:
-            raise GradientError("a leaf that requires a gradient can't be changed in place while recording; use no_grad()")
-        if not self.array.flags.writeable:
-            raise GradientError("this tensor is an expanded view: several elements share one place; clone() it first")
-        if result.shape != self.shape:
-            raise ShapeError(f"in place: a result of shape {list(result.shape)} does not fit {list(self.shape)}")
-        np.copyto(self.array, result.array, casting="same_kind")
-        self.touched()
-        if modes.grad:
-            self.node = result.node
-        return self._self()
 
     def gather(self, dim: int, index: TensorBase) -> Tensor:
         """Elements along `dim` that an index of as many axes names."""

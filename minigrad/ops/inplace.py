@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from minigrad.core import make_tensor
 from minigrad.ops.arithmetic import add, div, mul, sub
 from minigrad.ops.functions import clamp
 from minigrad.ops.index import IndexMethods, masked_fill
-from minigrad.ops.movement import expand
-from minigrad.ops.operands import Operand, as_tensor, cast
+from minigrad.ops.operands import Operand
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -50,7 +46,8 @@ class InplaceMethods(IndexMethods):
 
     def fill_(self, value: float) -> Tensor:
         """Set every element to `value`."""
-        return self.become(make_tensor(np.full(self.shape, value, self.dtype)))
+        self[...] = value
+        return self._self()
 
     def zero_(self) -> Tensor:
         """Set every element to 0."""
@@ -58,7 +55,8 @@ class InplaceMethods(IndexMethods):
 
     def copy_(self, src: Operand) -> Tensor:
         """Take over the numbers of `src`, broadcast and converted to this tensor's type."""
-        return self.become(expand(cast(as_tensor(src), dtype=self.dtype), self.shape))
+        self[...] = src
+        return self._self()
 
     def __iadd__(self, other: Operand) -> Tensor:
         return self.add_(other)

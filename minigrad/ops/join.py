@@ -63,6 +63,8 @@ def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
     """Joined along an axis that they have; all other lengths must agree."""
     if not tensors:
         raise ShapeError("cat: no tensors to join")
+    if not tensors[0].ndim:
+        raise ShapeError("cat: tensors without axes can't be joined along one; use stack")
     axis = normal_axis("cat", dim, tensors[0].ndim)
     widest = tensors[0]
     for tensor in tensors[1:]:

@@ -14,7 +14,7 @@ from minigrad.graph import Shape
 from minigrad.op import Op, Sample, register
 from minigrad.ops.elementwise import broadcast_shape
 from minigrad.ops.movement import reshape, squeeze, unsqueeze
-from minigrad.ops.operands import Operand, as_tensor, operands
+from minigrad.ops.operands import Operand, as_tensor, operands, same_float
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -126,7 +126,9 @@ _linear = register(
 
 def linear(input: Operand, weight: TensorBase, bias: TensorBase | None = None) -> Tensor:
     """``input @ weight.T + bias``: (..., in), (out, in), (out) -> (..., out)."""
-    return _linear(as_tensor(input), weight, bias)
+    x = as_tensor(input)
+    same_float("linear", input=x, weight=weight, bias=bias)
+    return _linear(x, weight, bias)
 
 
 class LinalgMethods(TensorBase):

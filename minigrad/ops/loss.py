@@ -27,6 +27,8 @@ __all__ = ["cross_entropy", "log_softmax", "mse_loss", "nll_loss", "softmax"]
 
 def _rows(kernel: Any, dim: int, *arrays: Array) -> Array:
     """Run a kernel over rows, the axis `dim` being each row's."""
+    if not arrays[0].ndim:
+        return _rows(kernel, 0, *(a.reshape(1) for a in arrays)).reshape(())
     moved = [np.moveaxis(a, dim, -1) for a in arrays]
     out: Array = np.empty(moved[0].shape, arrays[0].dtype)
     width = out.shape[-1]
@@ -231,24 +233,33 @@ def cross_entropy(
     With `weight` (C), 'mean' divides by the weights of the targets, as in PyTorch; rows with `ignore_index` don't count.
     Raises ShapeError for shapes that don't fit, ValueError for a class index out of range or an unknown reduction.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} must lie from 0 to 1")
     if input.ndim == 0:
         raise ShapeError("cross_entropy: logits need a class axis, got a tensor without axes")
     weights = weight if weight is not None else make_tensor(np.ones(input.shape[1 if input.ndim > 1 else 0], input.dtype))
     if target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weights, reduction, label_smoothing)
-    classes = weights.shape[0]
-    _check_classes("cross_entropy", input, target, classes, ignore_index)
+    classes = _check_classes("cross_entropy", input, target, weights, ignore_index)
     logits = as_float(input)
     if input.ndim != 2:
         logits = movedim(logits, 1, -1).reshape(-1, classes) if input.ndim > 1 else unsqueeze(logits, 0)
-    rows = make_tensor(np.ascontiguousarray(target.array, np.int64).reshape(-1))
+    flat = np.ascontiguousarray(target.array, np.int64).reshape(-1)
+    rows = make_tensor(flat, cell=target.cell if np.may_share_memory(flat, target.array) else None)
     losses = _cross_entropy(logits, rows, weights, ignore_index=ignore_index, label_smoothing=label_smoothing)
     if reduction == "mean":
         return losses.sum() / _weight_of(rows.array, weights.array, ignore_index)
     return _reduce("cross_entropy", losses.reshape(target.shape), reduction)
 
 
-def _check_classes(name: str, input: TensorBase, target: TensorBase, classes: int, ignore_index: int) -> None:
+def _check_classes(name: str, input: TensorBase, target: TensorBase, weights: TensorBase, ignore_index: int) -> int:
+    """The number of classes, once targets and class weights are found to fit."""
+    classes = input.shape[1 if input.ndim > 1 else 0]
+    if weights.shape != (classes,):
+        raise ShapeError(
+            f"{name}: class weights of shape {list(weights.shape)} for logits of shape {list(input.shape)}; "
+            f"[{classes}] would fit"
+        )
     wanted = (input.shape[0], *input.shape[2:]) if input.ndim > 1 else ()
     if target.shape != wanted:
         raise ShapeError(
@@ -260,6 +271,7 @@ def _check_classes(name: str, input: TensorBase, target: TensorBase, classes: in
         raise ValueError(
             f"{name}: target {int(target.array[bad].flat[0])} is no class: there are {classes}, from 0 to {classes - 1}"
         )
+    return classes
 
 
 def _weight_of(target: Array, weight: Array, ignore_index: int) -> Tensor:
@@ -293,7 +305,7 @@ def nll_loss(
     """The negative log-likelihood of log-probabilities (N, C, ...) or (C) and class indices (N, ...)."""
     axis = 1 if input.ndim > 1 else 0
     weights = weight if weight is not None else make_tensor(np.ones(input.shape[axis], input.dtype))
-    _check_classes("nll_loss", input, target, weights.shape[0], ignore_index)
+    _check_classes("nll_loss", input, target, weights, ignore_index)
     kept = target.array != ignore_index
     safe = np.where(kept, target.array, 0)
     picked = gather(input, axis, make_tensor(np.expand_dims(safe, axis))).squeeze(axis)

@@ -15,6 +15,7 @@ from minigrad.kernels import pool as kernels
 from minigrad.op import Op, Sample, register
 from minigrad.ops.conv import Pair, Size, pair
 from minigrad.ops.movement import squeeze, unsqueeze
+from minigrad.ops.operands import same_float
 from minigrad.ops.pool import planes, pooled_length, pooled_shape
 
 if TYPE_CHECKING:
@@ -200,6 +201,7 @@ def avg_pool2d(
     if input.ndim == 3:
         settings = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
         return squeeze(avg_pool2d(unsqueeze(input, 0), *settings), 0)
+    same_float("avg_pool2d", input=input)
     window = pair("avg_pool2d kernel_size", kernel_size)
     return _avg_pool2d(
         input,
@@ -216,6 +218,12 @@ def adaptive_avg_pool2d(input: TensorBase, output_size: Any) -> Tensor:
     """The mean over as many windows as asked for, as even as can be; None keeps a length. (N, C, H, W) -> (N, C, Ho, Wo)."""
     if input.ndim == 3:
         return squeeze(adaptive_avg_pool2d(unsqueeze(input, 0), output_size), 0)
-    wanted = (output_size, output_size) if output_size is None or isinstance(output_size, int) else tuple(output_size)
+    same_float("adaptive_avg_pool2d", input=input)
+    wanted = tuple(output_size) if hasattr(output_size, "__iter__") else (output_size, output_size)
+    if input.ndim != 4 or len(wanted) != 2:
+        raise ShapeError(
+            f"adaptive_avg_pool2d: input {list(input.shape)} to output size {output_size}; expected (C, H, W) or "
+            "(N, C, H, W), and one number or two"
+        )
     size = tuple(n if o is None else o for n, o in zip(input.shape[2:], wanted, strict=True))
-    return _adaptive_avg_pool2d(input, output_size=size)
+    return _adaptive_avg_pool2d(input, output_size=pair("adaptive_avg_pool2d output_size", size))

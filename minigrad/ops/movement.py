@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,10 @@ __all__ = [
 
 def normal_axis(name: str, dim: int, ndim: int) -> int:
     """The axis counted from the front; ShapeError if there is none such."""
-    if not -max(ndim, 1) <= dim < max(ndim, 1):
-        raise ShapeError(f"{name}: dim {dim} for a tensor of {ndim} axes; it must lie from {-ndim} to {ndim - 1}")
-    return dim % ndim if ndim else 0
+    axis, axes = operator.index(dim), max(ndim, 1)  # a tensor without axes is taken for one of one, as in PyTorch
+    if not -axes <= axis < axes:
+        raise ShapeError(f"{name}: dim {dim} for a tensor of {ndim} axes; it must lie from {-axes} to {axes - 1}")
+    return axis % axes
 
 
 # ------------------------------------------------------------------------------------------------ reshape
@@ -49,6 +51,8 @@ def _reshape_shape(x: Shape, *, shape: Shape) -> Shape:
     if shape.count(-1) > 1:
         raise ShapeError(f"reshape: only one length of {list(shape)} can be left open (-1)")
     known = math.prod(n for n in shape if n != -1)
+    if any(n < -1 for n in shape):
+        raise ShapeError(f"reshape: {list(shape)} has a negative length; one may be -1, the others count from 0")
     fits = size == known if -1 not in shape else bool(known) and size % known == 0
     if not fits:
         raise ShapeError(f"reshape: a tensor of shape {list(x)} ({size} elements) does not fit {list(shape)}")
@@ -97,7 +101,7 @@ def ravel(input: TensorBase) -> Tensor:
 
 def squeeze(input: TensorBase, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without the axes of length 1, or without those of `dim` that have length 1."""
-    dims = range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+    dims = range(input.ndim) if dim is None else dim if isinstance(dim, Sequence) else (dim,)
     drop = {normal_axis("squeeze", d, input.ndim) for d in dims}
     return reshape(input, tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in drop))
 

@@ -17,6 +17,7 @@ from minigrad.ops.arithmetic import mul, square, sub
 from minigrad.ops.definition import through
 from minigrad.ops.functions import rsqrt
 from minigrad.ops.movement import pad, reshape
+from minigrad.ops.operands import same_float
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -216,7 +217,9 @@ def batch_norm(
     unbiased); otherwise the running ones serve. Raises ShapeError for shapes that don't fit, ValueError for a batch of
     one value a channel in training or for missing statistics otherwise.
     """
-    _channels("batch_norm", input.shape, *(None if v is None else v.shape for v in (weight, bias)))
+    vectors = (weight, bias, running_mean, running_var)
+    _channels("batch_norm", input.shape, *(None if v is None else v.shape for v in vectors))
+    same_float("batch_norm", input=input, weight=weight, bias=bias)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: running_mean and running_var are needed when not training")
@@ -336,4 +339,5 @@ def local_response_norm(input: TensorBase, size: int, alpha: float = 1e-4, beta:
     Krizhevsky et al. 2012, section 3.3. As in PyTorch alpha is divided by the size: the paper's constants are
     ``size=5, alpha=5e-4, beta=0.75, k=2``.
     """
+    same_float("local_response_norm", input=input)
     return _local_response_norm(input, size=size, alpha=alpha, beta=beta, k=k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from minigrad.core import TensorBase, make_tensor
 from minigrad.op import Op, Sample, register
 
-__all__ = ["DEFAULT_DTYPE", "NUMERIC", "Operand", "as_float", "as_tensor", "cast", "operands", "shape_of"]
+__all__ = ["DEFAULT_DTYPE", "NUMERIC", "Operand", "as_float", "as_tensor", "cast", "operands", "same_float", "shape_of"]
 
 #: What a function takes where a number will do as well as a tensor.
 NUMERIC = (TensorBase, float, int, np.ndarray, np.generic)
@@ -56,11 +57,22 @@ def as_float(x: TensorBase) -> TensorBase:
     return x if x.array.dtype.kind in "fc" else _cast(x, DEFAULT_DTYPE)
 
 
+def same_float(name: str, **tensors: TensorBase | None) -> None:
+    """Hold arguments to one floating-point type, for kernels that write what they are given; TypeError names them all."""
+    for key, x in tensors.items():
+        if x is not None and not isinstance(x, TensorBase):
+            raise TypeError(f"{name}: {key} is a {type(x).__name__}; expected a tensor (minigrad.tensor makes one)")
+    given = {key: x.array.dtype for key, x in tensors.items() if x is not None}
+    if len(set(given.values())) > 1 or any(dtype.kind != "f" for dtype in given.values()):
+        shown = ", ".join(f"{key} {dtype}" for key, dtype in given.items())
+        raise TypeError(f"{name}: {shown}; expected floating point, of one type: convert with .float() or .to(dtype)")
+
+
 def shape_of(*shape: Any) -> tuple[int, ...]:
     """A shape given as one sequence or as separate integers."""
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
-    return tuple(int(n) for n in shape)
+    return tuple(operator.index(n) for n in shape)
 
 
 def _beside(x: TensorBase, number: float) -> tuple[TensorBase, TensorBase]:
@@ -68,6 +80,9 @@ def _beside(x: TensorBase, number: float) -> tuple[TensorBase, TensorBase]:
     kind = "b" if isinstance(number, bool) else "i" if isinstance(number, int) else "f"
     if _RANK[kind] > _RANK[dtype.kind]:
         dtype = np.dtype(np.int64) if kind == "i" else DEFAULT_DTYPE
+        x = _cast(x, dtype)
+    elif kind == "i" and dtype.kind in "ui" and not np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
+        dtype = np.dtype(np.int64)  # the number does not fit the narrow type
         x = _cast(x, dtype)
     return x, make_tensor(np.asarray(number, dtype))
 

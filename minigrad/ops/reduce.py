@@ -13,6 +13,7 @@ from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.op import Op, Sample, register
+from minigrad.ops.arithmetic import maximum, minimum
 from minigrad.ops.index import gather
 from minigrad.ops.movement import expand, normal_axis, reshape, unsqueeze
 from minigrad.ops.operands import as_float, cast
@@ -39,10 +40,11 @@ Dims = int | Sequence[int] | None
 
 
 def _axes(name: str, dim: Dims, ndim: int) -> Shape:
-    """All axes for None; otherwise those named, counted from the front, each once."""
-    if dim is None:
+    """All axes for None or none; otherwise those named, counted from the front, each once."""
+    named = None if dim is None else tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    if not named:
         return tuple(range(ndim))
-    axes = tuple(normal_axis(name, d, ndim) for d in ((dim,) if isinstance(dim, int) else dim))
+    axes = tuple(normal_axis(name, d, ndim) for d in named)
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{name}: dim {dim} names an axis twice")
     return axes if ndim else ()
@@ -101,9 +103,14 @@ def _reduction(name: str, forward: Any, reference: Any, vjp: Any, samples: Any =
     )
 
 
+def _counting(function: Any) -> Any:
+    """Booleans and integers of any width are taken together as int64."""
+    return lambda x, **where: function(x, **where, dtype=np.int64 if x.dtype.kind in "bui" else x.dtype)
+
+
 _sum = _reduction(
     "sum",
-    np.sum,
+    _counting(np.sum),
     _folded(0, lambda a, b: a + b),
     {"x": lambda g, *, shapes, dims: _spread(g, shapes[0], dims)},
     _samples_with_empty,
@@ -162,7 +169,7 @@ def _prod_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 1.0]]),), {"dims": (1,), "keepdim": False}, why="zeros")
 
 
-_prod = _reduction("prod", np.prod, _folded(1, lambda a, b: a * b), {"x": _prod_pull}, _prod_samples, "ReduceProd")
+_prod = _reduction("prod", _counting(np.prod), _folded(1, lambda a, b: a * b), {"x": _prod_pull}, _prod_samples, "ReduceProd")
 _all = _reduction("all", np.all, lambda x, *, dims, keepdim: np.min(x != 0, axis=dims, keepdims=keepdim), {})
 _any = _reduction("any", np.any, lambda x, *, dims, keepdim: np.max(x != 0, axis=dims, keepdims=keepdim), {})
 
@@ -248,10 +255,11 @@ class Extreme(NamedTuple):
 
 
 def _where_extreme(name: str, op: Op, input: TensorBase, dim: int | None, keepdim: bool) -> Tensor:
-    if input.numel() == 0:
-        raise ShapeError(f"{name}: a tensor of shape {list(input.shape)} has no elements to choose from")
     flat = dim is None or input.ndim == 0
-    x, axis = (reshape(input, (-1,)), 0) if flat else (input, normal_axis(name, dim or 0, input.ndim))
+    at = normal_axis(name, 0 if dim is None else dim, input.ndim)
+    if (input.numel() if flat else input.shape[at]) == 0:
+        raise ShapeError(f"{name}: a tensor of shape {list(input.shape)} has no elements to choose from")
+    x, axis = (reshape(input, (input.numel(),)), 0) if flat else (input, at)
     found = op(x, dim=axis)
     return unsqueeze(found, axis) if keepdim and not flat else found
 
@@ -274,13 +282,23 @@ def _extreme(name: str, op: Op, input: TensorBase, dim: int, keepdim: bool) -> E
     return Extreme(values, indices)
 
 
-def max(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The largest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient."""
+def max(input: TensorBase, dim: int | TensorBase | None = None, keepdim: bool = False) -> Any:
+    """The largest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient.
+
+    A tensor in place of `dim` gives the elementwise `maximum`.
+    """
+    if isinstance(dim, TensorBase):
+        return maximum(input, dim)
     return amax(input) if dim is None else _extreme("max", _argmax, input, dim, keepdim)
 
 
-def min(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The smallest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient."""
+def min(input: TensorBase, dim: int | TensorBase | None = None, keepdim: bool = False) -> Any:
+    """The smallest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient.
+
+    A tensor in place of `dim` gives the elementwise `minimum`.
+    """
+    if isinstance(dim, TensorBase):
+        return minimum(input, dim)
     return amin(input) if dim is None else _extreme("min", _argmin, input, dim, keepdim)
 
 

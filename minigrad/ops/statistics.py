@@ -11,11 +11,11 @@ import numpy as np
 from minigrad.core import Array, TensorBase
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import square, sub, where
-from minigrad.ops.compare import isfinite
+from minigrad.ops.compare import isfinite, ne
 from minigrad.ops.functions import abs, exp, log, sqrt
 from minigrad.ops.movement import flip, normal_axis
-from minigrad.ops.operands import as_float
-from minigrad.ops.reduce import Dims, amax, mean, sum
+from minigrad.ops.operands import as_float, cast
+from minigrad.ops.reduce import Dims, amax, amin, mean, sum
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -33,20 +33,28 @@ def var(input: TensorBase, dim: Dims = None, correction: float = 1, keepdim: boo
 
 
 def std(input: TensorBase, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
-    """The square root of `var`."""
-    return sqrt(var(input, dim, correction, keepdim))
+    """The square root of `var`; where that is 0, the gradient is taken to be 0, as in PyTorch."""
+    return _root(var(input, dim, correction, keepdim))
+
+
+def _root(x: Tensor) -> Tensor:
+    return where(x == 0, 0.0, sqrt(where(x == 0, 1.0, x)))
 
 
 def norm(input: TensorBase, p: float = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The p-norm of all elements or along `dim`; ``p=math.inf`` is the largest absolute value."""
+    """The p-norm of all elements or along `dim`; ``p=math.inf`` is the largest absolute value, 0 counts what is not 0."""
     x = as_float(input)
-    if p == math.inf:
-        return amax(abs(x), dim, keepdim)
+    if math.isinf(p):
+        return (amax if p > 0 else amin)(abs(x), dim, keepdim)
+    if p == 0:
+        return sum(cast(ne(x, 0), dtype=x.dtype), dim, keepdim)
     if p == 1:
         return sum(abs(x), dim, keepdim)
     total = sum(square(x) if p == 2 else abs(x) ** p, dim, keepdim)
+    if p == 2:
+        return _root(total)
     safe = where(total == 0, 1.0, total)  # at 0 the gradient is taken to be 0, as in PyTorch
-    return where(total == 0, 0.0, sqrt(safe) if p == 2 else safe ** (1 / p))
+    return where(total == 0, 0.0, safe ** (1 / p))
 
 
 def logsumexp(input: TensorBase, dim: Dims, keepdim: bool = False) -> Tensor:

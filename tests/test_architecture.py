@@ -23,6 +23,7 @@ LEVELS = [
     {"minigrad.nn"},
     {"minigrad.checks", "minigrad.viz"},
     {"minigrad.zoo"},
+    {"minigrad.bench"},
     {"minigrad.cli"},
 ]
 

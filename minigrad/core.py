@@ -37,7 +37,14 @@ def bind(cls: type[Tensor]) -> None:
 
 def make_tensor(array: Array, node: Node | None = None, cell: list[int] | None = None) -> Tensor:
     """A tensor around an array as it is: no copy, no conversion, at this place in the graph, counting changes in `cell`."""
-    return _tensor_class(array, node=node, cell=cell)
+    made = _tensor_class.__new__(_tensor_class)  # as __init__ does, without the price of calling it
+    made.array = array
+    made.node = node
+    made.grad = made.name = made._hooks = None
+    made.cell = cell = [0] if cell is None else cell
+    made.recorded = cell[0]
+    made._leaf_requires_grad = False
+    return made
 
 
 class RemovableHandle:

@@ -61,7 +61,7 @@ class Kernel:
         if _python_only:
             return self.python(*args)
         if self.parallel and args[self.work].size < _SERIAL_BELOW:
-            return self.serial(*args)
+            return (self.serial._compiled or self.serial.dispatcher())(*args)
         return (self._compiled or self.dispatcher())(*args)
 
     @functools.cached_property

@@ -127,32 +127,47 @@ class Op:
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
-        arrays = [None if x is None else x.array for x in inputs]
+        arrays: list[Array | None] = []
+        edges: list[Any] = []
+        needs: list[bool] = []
+        for x in inputs:  # one plain loop, calling nothing: every small operation pays for it
+            if x is None:
+                array = edge = None
+            else:
+                array = x.array
+                edge = x.node or (x if x._leaf_requires_grad else None)
+            arrays.append(array)
+            edges.append(edge)
+            needs.append(edge is not None)
         try:
-            with np.errstate(all="ignore"):  # Inf and NaN come in silence, as floating point has them
-                result = self.forward(*arrays, **params)
+            result = modes.quietly(self.forward, *arrays, **params)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays, params) from error
         results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
-        first = inputs[0] if self.view else None
-        shared = first is not None and np.may_share_memory(results[0], first.array)
-        cell = first.cell if first is not None and shared else [0]
-        node = self._record(inputs, arrays, params, results, cell) if modes.grad and self.vjp else None
+        cell = [0]
+        if self.view:
+            first = inputs[0]
+            if first is not None and np.may_share_memory(results[0], first.array):
+                cell = first.cell
+        node = None
+        if True in needs and modes.grad and self.vjp:
+            node = self._record(inputs, arrays, tuple(edges), tuple(needs), params, results, cell)
         if modes.anomaly:
             self._look(arrays, results, node)
         out = make_tensor(results[0], node, cell)
-        return (out, *(make_tensor(extra) for extra in results[1:]))
+        return (out,) if len(results) == 1 else (out, *[make_tensor(extra) for extra in results[1:]])
 
     def _record(
         self,
         inputs: tuple[TensorBase | None, ...],
         arrays: list[Array | None],
+        edges: tuple[Any, ...],
+        needs: tuple[bool, ...],
         params: dict[str, Any],
         results: tuple[Any, ...],
         cell: list[int],
     ) -> Node | None:
-        edges = tuple([None if x is None else x.edge for x in inputs])
-        plan = self._plan(tuple([edge is not None for edge in edges]))
+        plan = self._plans.get(needs) or self._plan(needs)
         if not plan.formulas:
             return None
         for x in inputs:
@@ -163,6 +178,7 @@ class Op:
             self,
             params,
             edges,
+            needs,
             tuple([() if a is None else a.shape for a in arrays]),
             tuple([out.dtype if a is None else a.dtype for a in arrays]),
             out.shape,
@@ -199,8 +215,10 @@ class Op:
         parts: list[Tensor | None] = [None] * len(needs)
         for formula in self._plan(needs).formulas:
             kept = [self._restore(node, saved[name]) if name in saved else None for name in formula.arrays]
-            settings = {name: self._setting(node, name, needs) for name in formula.settings}
-            result = formula.function(g, *kept, **settings)
+            if formula.settings:
+                result = formula.function(g, *kept, **{name: self._setting(node, name, needs) for name in formula.settings})
+            else:
+                result = formula.function(g, *kept)
             for target, part in zip(formula.targets, result if formula.joint else (result,), strict=True):
                 if needs[target] and part is not None:
                     parts[target] = self._fitted(node, target, part)
@@ -228,7 +246,9 @@ class Op:
     def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
         """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
         shape, dtype = node.shapes[target], node.dtypes[target]
-        if self.broadcasts and part.shape != shape:
+        if part.array.shape == shape and part.array.dtype == dtype:
+            return part
+        if self.broadcasts and part.array.shape != shape:
             part = part.sum_to(shape)
         if part.array.dtype != dtype:
             part = part.to(dtype)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import Node, Shape, backward_walk
+from minigrad.kernels.memory import empty, owns_memory
 from minigrad.modes import enable_grad, no_grad
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class TensorBase:
         with enable_grad() if create_graph else no_grad():
             for leaf, g in _walk([(self.edge, seed)], targets, retain_graph, create_graph):
                 # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
-                leaf.collect(g, shared=g.array.base is not None or id(g.array) in taken)
+                leaf.collect(g, shared=not owns_memory(g.array) or id(g.array) in taken)
                 taken.add(id(g.array))
 
     def collect(self, g: Tensor, shared: bool = True) -> None:
@@ -232,7 +233,9 @@ class TensorBase:
         if self.grad is not None:
             g = self.grad + g
         elif shared and g.node is None:
-            g = make_tensor(g.array.copy())
+            kept = empty(g.shape, g.dtype)
+            kept[...] = g.array
+            g = make_tensor(kept)
         self.grad = g
 
     def retain_grad(self) -> None:

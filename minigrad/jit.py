@@ -45,7 +45,8 @@ _listeners: list[Callable[[str], None]] = []
 class Kernel:
     """A function over arrays that is compiled by numba when it is first called.
 
-    Arrays come in, preallocated arrays go out: a kernel returns nothing, so that whoever calls it owns the memory.
+    Arrays come in, preallocated arrays go out: a kernel returns nothing (or a number), so that whoever calls it owns the
+    memory.
     """
 
     def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int = 0) -> None:

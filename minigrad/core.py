@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import Hook, Node, Shape, after_hooks, backward_walk
+from minigrad.kernels.memory import empty, owns_memory
 from minigrad.modes import enable_grad, no_grad
 
 if TYPE_CHECKING:
@@ -43,7 +44,14 @@ def bind(cls: type[Tensor]) -> None:
 
 def make_tensor(array: Array, node: Node | None = None, cell: list[int] | None = None) -> Tensor:
     """A tensor around an array as it is: no copy, no conversion, at this place in the graph, counting changes in `cell`."""
-    return _tensor_class(array, node=node, cell=cell)
+    made = _tensor_class.__new__(_tensor_class)  # as __init__ does, without the price of calling it
+    made.array = array
+    made.node = node
+    made._grad = made.name = made._hooks = None
+    made.cell = cell = [0, 0] if cell is None else cell
+    made.recorded = cell[0]
+    made._leaf_requires_grad = False
+    return made
 
 
 class RemovableHandle:
@@ -247,7 +255,7 @@ class TensorBase:
             for edge, g in _walk([(self.edge, seed)], targets, retain_graph, create_graph):
                 leaf = edge if owners is None else owners[id(edge)]
                 # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
-                leaf.collect(g, shared=g.array.base is not None or id(g.array) in taken)
+                leaf.collect(g, shared=not owns_memory(g.array) or id(g.array) in taken)
                 taken.add(id(g.array))
 
     def collect(self, g: Tensor, shared: bool = True) -> None:
@@ -259,7 +267,9 @@ class TensorBase:
             if self.grad is not None:
                 g = self.grad + g
             elif shared and g.node is None:
-                g = make_tensor(g.array.copy())
+                kept = empty(g.shape, g.dtype)
+                kept[...] = g.array
+                g = make_tensor(kept)
             self.grad = g
 
     def retain_grad(self) -> None:

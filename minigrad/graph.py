@@ -50,6 +50,7 @@ class Node:
         "dtypes",
         "edges",
         "hooks",
+        "needs",
         "number",
         "op",
         "params",
@@ -66,6 +67,7 @@ class Node:
         op: Op,
         params: dict[str, Any],
         edges: tuple[Any, ...],
+        needs: tuple[bool, ...],
         shapes: tuple[Shape, ...],
         dtypes: tuple[np.dtype[Any], ...],
         shape: Shape,
@@ -79,6 +81,8 @@ class Node:
         self.dtypes = dtypes
         self.shape = shape
         self.dtype = dtype
+        #: Which inputs want a gradient, edge by edge.
+        self.needs = needs
         self.number = next(_numbers)
         self.saved: dict[str, Saved] | None = {}
         self.hooks: list[Hook] | None = None
@@ -123,7 +127,7 @@ def reachable(roots: Iterable[Any]) -> list[Node]:
         if node.number not in seen:
             seen.add(node.number)
             found.append(node)
-            stack.extend(node.parents)
+            stack += [edge for edge in node.edges if isinstance(edge, Node)]
     found.sort(key=lambda node: node.number, reverse=True)
     return found
 
@@ -145,28 +149,27 @@ def backward_walk(
     pending: dict[int, tuple[Any, Tensor]] = {}
     arrived: list[tuple[Any, Tensor]] = []
     for edge, cotangent in roots:
-        _add(pending, edge, cotangent)
+        known = pending.get(id(edge))
+        pending[id(edge)] = (edge, cotangent if known is None else known[1] + cotangent)
     for node in nodes:
-        _, g = pending.pop(id(node), (None, None))
-        if g is None:
+        waiting = pending.pop(id(node), None)
+        if waiting is None:
             continue
-        g = _passed(node, g)
+        g = waiting[1]
+        if node.hooks is not None or node.retain is not None:
+            g = _passed(node, g)
         if wanted is not None and id(node) in wanted:
             arrived.append((node, g))
-        needs = tuple(edge is not None and (useful is None or id(edge) in useful) for edge in node.edges)
-        if any(needs):
+        needs = node.needs if useful is None else tuple([edge is not None and id(edge) in useful for edge in node.edges])
+        if True in needs:
             for edge, part in zip(node.edges, node.op.pull(node, g, needs), strict=True):
                 if part is not None and edge is not None:
-                    _add(pending, edge, part)
+                    known = pending.get(id(edge))
+                    pending[id(edge)] = (edge, part if known is None else known[1] + part)
             if not retain_graph:  # a node that is only reached, not walked through, can still be
                 node.free()
     arrived.extend(pending.values())  # what is left belongs to leaves
     return arrived
-
-
-def _add(pending: dict[int, tuple[Any, Tensor]], edge: Any, cotangent: Tensor) -> None:
-    known = pending.get(id(edge))
-    pending[id(edge)] = (edge, cotangent if known is None else known[1] + cotangent)
 
 
 def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ _listeners: list[Callable[[str], None]] = []
 class Kernel:
     """A function over arrays that is compiled by numba when it is first called.
 
-    Arrays come in, preallocated arrays go out: a kernel returns nothing, so that whoever calls it owns the memory.
+    Arrays come in, preallocated arrays go out: a kernel returns nothing (or a number), so that whoever calls it owns the
+    memory.
     """
 
     def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int = 0) -> None:
@@ -61,7 +62,7 @@ class Kernel:
         if _python_only:
             return self.python(*args)
         if self.parallel and args[self.work].size < _SERIAL_BELOW:
-            return self.serial(*args)
+            return (self.serial._compiled or self.serial.dispatcher())(*args)
         return (self._compiled or self.dispatcher())(*args)
 
     @functools.cached_property

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from minigrad.anomaly import finite, user_line
 from minigrad.core import Array, TensorBase, check_current, make_tensor
 from minigrad.errors import AnomalyError, GradientError, ShapeError
 from minigrad.graph import OWN, Node, Saved, Shape
@@ -131,26 +129,49 @@ class Op:
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
+        arrays: list[Array | None] = []
+        edges: list[Any] = []
+        needs: list[bool] = []
+        half = stale = False
+        for x in inputs:  # one plain loop, calling nothing: every small operation pays for it
+            if x is None:
+                array = edge = None
+            else:
+                try:
+                    array = x.array
+                    edge = x.node or (x if x._leaf_requires_grad else None)
+                except AttributeError:
+                    raise self._no_tensor(inputs) from None
+                if array.dtype.char == "e":
+                    half = self.family not in _MOVING
+                if x.recorded != x.cell[0]:
+                    stale = True
+            arrays.append(array)
+            edges.append(edge)
+            needs.append(edge is not None)
+        recording = modes.grad and self.vjp
+        if stale and recording:
+            for x in inputs:
+                if x is not None:
+                    check_current(x)
+        forward = self._widened if half else self.forward
         try:
-            arrays = [None if x is None else x.array for x in inputs]
-        except AttributeError:
-            raise self._no_tensor(inputs) from None
-        try:
-            with np.errstate(all="ignore"):  # Inf and NaN come in silence, as floating point has them
-                half = self.family not in _MOVING and any(a is not None and a.dtype == np.float16 for a in arrays)
-                result = (self._widened if half else self.forward)(*arrays, **params)
+            result = modes.quietly(forward, *arrays, **params)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays, params) from error
         results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
-        first = inputs[0] if self.view else None
-        shared = first is not None and np.may_share_memory(results[0], first.array)
-        cell = first.cell if first is not None and shared else [0, 0]
-        recording = modes.grad and self.vjp and results[0].dtype.kind in "fc"  # integers have no derivative
-        node = self._record(inputs, arrays, params, results, cell) if recording else None
+        cell = [0, 0]
+        if self.view:
+            first = inputs[0]
+            if first is not None and np.may_share_memory(results[0], first.array):
+                cell = first.cell
+        node = None
+        if recording and True in needs and results[0].dtype.kind in "fc":  # integers have no derivative
+            node = self._record(inputs, arrays, tuple(edges), tuple(needs), params, results, cell)
         if modes.anomaly:
             self._look(arrays, results, node)
         out = make_tensor(results[0], node, cell)
-        return (out, *(make_tensor(extra) for extra in results[1:]))
+        return (out,) if len(results) == 1 else (out, *[make_tensor(extra) for extra in results[1:]])
 
     def _widened(self, *arrays: Array | None, **params: Any) -> Any:
         """Half precision is calculated in single and rounded at the end: no kernel has it, and sums would overflow."""
@@ -164,15 +185,13 @@ class Op:
         self,
         inputs: tuple[TensorBase | None, ...],
         arrays: list[Array | None],
+        edges: tuple[Any, ...],
+        needs: tuple[bool, ...],
         params: dict[str, Any],
         results: tuple[Any, ...],
         cell: list[int],
     ) -> Node | None:
-        for x in inputs:
-            if x is not None and x.recorded != x.cell[0]:
-                check_current(x)
-        edges = tuple([None if x is None else x.edge for x in inputs])
-        plan = self._plan(tuple([edge is not None for edge in edges]))
+        plan = self._plans.get(needs) or self._plan(needs)
         if not plan.formulas:
             return None
         out = results[0]
@@ -180,6 +199,7 @@ class Op:
             self,
             params,
             edges,
+            needs,
             tuple([() if a is None else a.shape for a in arrays]),
             tuple([out.dtype if a is None else a.dtype for a in arrays]),
             out.shape,
@@ -194,7 +214,7 @@ class Op:
             saved[name] = Saved(results[at], OWN, cell, cell[0]) if at == 0 else Saved(results[at], None, [0, 0], 0)
         node.scope = modes.scope
         if modes.anomaly:
-            node.where = _user_line()
+            node.where = user_line()
         return node
 
     # -------------------------------------------------------------------------------------------- backward
@@ -216,8 +236,10 @@ class Op:
         parts: list[Tensor | None] = [None] * len(needs)
         for formula in self._plan(needs).formulas:
             kept = [self._restore(node, saved[name]) if name in saved else None for name in formula.arrays]
-            settings = {name: self._setting(node, name, needs) for name in formula.settings}
-            result = formula.function(g, *kept, **settings)
+            if formula.settings:
+                result = formula.function(g, *kept, **{name: self._setting(node, name, needs) for name in formula.settings})
+            else:
+                result = formula.function(g, *kept)
             for target, part in zip(formula.targets, result if formula.joint else (result,), strict=True):
                 if needs[target] and part is not None:
                     parts[target] = self._fitted(node, target, part)
@@ -245,7 +267,9 @@ class Op:
     def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
         """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
         shape, dtype = node.shapes[target], node.dtypes[target]
-        if self.broadcasts and part.shape != shape:
+        if part.array.shape == shape and part.array.dtype == dtype:
+            return part
+        if self.broadcasts and part.array.shape != shape:
             part = part.sum_to(shape)
         if part.array.dtype != dtype:
             part = part.to(dtype)
@@ -328,17 +352,17 @@ class Op:
 
     def _look(self, arrays: list[Array | None], results: tuple[Any, ...], node: Node | None) -> None:
         out = results[0]
-        if _finite(out) or not all(a is None or _finite(a) for a in arrays):
+        if finite(out) or not all(a is None or finite(a) for a in arrays):
             return
         kind = "NaN" if np.isnan(out).any() else "Inf"
-        where = node.where if node is not None and node.where else _user_line()
+        where = node.where if node is not None and node.where else user_line()
         raise AnomalyError(f"{self.name}: the first {kind} appears in the forward pass, called at {where}")
 
     def _look_back(self, node: Node, g: Tensor, parts: list[Tensor | None]) -> None:
-        if not _finite(g.array):
+        if not finite(g.array):
             return
         for name, part in zip(self.slots(len(parts)), parts, strict=True):
-            if part is not None and not _finite(part.array):
+            if part is not None and not finite(part.array):
                 kind = "NaN" if np.isnan(part.array).any() else "Inf"
                 raise AnomalyError(
                     f"{self.name}: the first {kind} of the backward pass appears in its gradient for '{name}'; "
@@ -362,23 +386,3 @@ def register(op: Op) -> Op:
                 raise ValueError(f"{op.name}: a derivative asks for {name!r}, which is neither input nor output")
     REGISTRY[op.name] = op
     return op
-
-
-def _finite(array: Array) -> bool:
-    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
-
-
-_ROOMS = {str(Path(__file__).parent) + os.sep}
-
-
-def own_room(folder: str) -> None:
-    """Leave files in `folder` out when looking for the user's line: they are minigrad's own."""
-    _ROOMS.add(folder + os.sep)  # or else a neighbour whose name begins alike would count as ours
-
-
-def _user_line() -> str:
-    """File, line and function of the nearest caller outside minigrad."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and any(frame.f_code.co_filename.startswith(room) for room in _ROOMS):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from minigrad.anomaly import own_room
 from minigrad.nn import functional, init, utils
 from minigrad.nn.activation import (
     ELU,
@@ -24,7 +25,6 @@ from minigrad.nn.norm import BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from minigrad.nn.parameter import Parameter
 from minigrad.nn.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from minigrad.nn.shape import Dropout, Flatten, Unflatten
-from minigrad.op import own_room
 
 __all__ = [
     "ELU",

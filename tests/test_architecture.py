@@ -14,6 +14,7 @@ LEVELS = [
     {"minigrad.kernels"},
     {"minigrad.modes", "minigrad.graph", "minigrad.random"},
     {"minigrad.core"},
+    {"minigrad.anomaly"},
     {"minigrad.op"},
     {"minigrad.ops"},
     {"minigrad.tensor"},
@@ -23,6 +24,7 @@ LEVELS = [
     {"minigrad.nn"},
     {"minigrad.checks", "minigrad.viz"},
     {"minigrad.zoo"},
+    {"minigrad.bench"},
     {"minigrad.cli"},
 ]
 

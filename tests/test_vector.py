@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad.jit import kernel, python_mode
-from minigrad.kernels import conv, vector
+from minigrad.kernels import conv, conv_filters, conv_pixels, vector
 from minigrad.kernels.vector import Block, run
 from minigrad.op import REGISTRY
 
@@ -40,7 +40,7 @@ def test_a_compiled_block_is_its_loop_nest(data, seed):
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (conv, vector):
+    for module in (conv, conv_filters, conv_pixels, vector):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.jit import kernel, prange
+from minigrad.kernels.memory import empty
 
 __all__ = ["apply", "elu", "gate", "leaky", "maxout", "rectify", "shut", "sigmoid"]
 
@@ -17,7 +18,7 @@ _CHUNK = 16384
 
 def apply(kernel: Any, *arrays: np.ndarray[Any, Any], settings: tuple[Any, ...] = ()) -> np.ndarray[Any, Any]:
     """Run an elementwise kernel over arrays of one shape and type; the output is new and contiguous."""
-    out = np.empty(arrays[0].shape, arrays[0].dtype)
+    out = empty(arrays[0].shape, arrays[0].dtype)
     kernel(out.reshape(-1), *(np.ascontiguousarray(a).reshape(-1) for a in arrays), *settings)
     return out
 
@@ -36,8 +37,10 @@ def leaky(out, x, slope):  # type: ignore[no-untyped-def]
     """``x`` where positive, else ``slope * x``; NaN stays NaN."""
     scale = x.dtype.type(slope)  # a Python number is cheaper to pass than one of the array's type
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = x[i] if x[i] > 0 else x[i] * scale
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, v = out[here], x[here]  # slices compile to vector instructions, an index from start to end does not
+        for i in range(v.size):
+            o[i] = v[i] if v[i] > 0 else v[i] * scale
 
 
 @kernel(parallel=True)
@@ -51,20 +54,28 @@ def shut(out, g, x):  # type: ignore[no-untyped-def]
 
 @kernel(parallel=True)
 def gate(out, g, x, slope):  # type: ignore[no-untyped-def]
-    """``g`` where ``x`` is positive or NaN, else ``slope * g``."""
+    """``g`` where ``x`` is positive or NaN, else ``slope * g``; with a slope of 0 exactly 0, also for an infinite g."""
     scale = g.dtype.type(slope)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = g[i] * scale if x[i] <= 0 else g[i]
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, h, v = out[here], g[here], x[here]
+        if slope == 0:
+            for i in range(v.size):
+                o[i] = 0 if v[i] <= 0 else h[i]
+        else:
+            for i in range(v.size):
+                o[i] = h[i] * scale if v[i] <= 0 else h[i]
 
 
 @kernel(parallel=True)
 def sigmoid(out, x):  # type: ignore[no-untyped-def]
     """``1 / (1 + exp(-x))``; exp of a negative number only, so that nothing overflows."""
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            e = math.exp(-abs(x[i]))
-            out[i] = (1 if x[i] >= 0 else e) / (1 + e)
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, v = out[here], x[here]
+        for i in range(v.size):
+            e = math.exp(-abs(v[i]))
+            o[i] = (1 if v[i] >= 0 else e) / (1 + e)
 
 
 @kernel(parallel=True)
@@ -72,8 +83,10 @@ def elu(out, x, alpha):  # type: ignore[no-untyped-def]
     """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
     scale = x.dtype.type(alpha)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = x[i] if x[i] > 0 else scale * math.expm1(x[i])
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, v = out[here], x[here]
+        for i in range(v.size):
+            o[i] = v[i] if v[i] > 0 else scale * math.expm1(v[i])
 
 
 @kernel(parallel=True)

@@ -9,30 +9,43 @@ from minigrad.jit import kernel, prange
 __all__ = ["average", "average_backward", "max_pool", "pick", "scatter"]
 
 
-@kernel(parallel=True)
-def max_pool(out, indices, x, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
+@kernel(parallel=True, work=2)
+def max_pool(out, indices, x, h, w, ho, wo, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
     """Each window's largest and its place in the plane (row order). The first of a tie; NaN wins. Padding never does:
-    a window whose taps all miss the image gives -inf and the place -1.
+    a window whose taps all miss the image gives -inf and the place -1. Planes are flat: (planes, h * w) -> (planes, ho * wo).
+
+    Tap by tap over a row of windows, without a branch on the numbers: a branch would be guessed wrongly half of the time.
     """
-    planes, ho, wo = out.shape
-    _, h, w = x.shape
-    for plane in prange(planes):
+    for plane in prange(len(x)):
+        best, place, values = out[plane], indices[plane], x[plane]
+        for at in range(ho * wo):
+            best[at] = -np.inf
+            place[at] = -1
         for oy in range(ho):
-            for ox in range(wo):
-                best = x.dtype.type(-np.inf)
-                place = -1
-                for i in range(r):
-                    iy = oy * sy - py + i * dy
-                    if iy >= 0 and iy < h:
-                        for j in range(s):
-                            ix = ox * sx - px + j * dx
-                            if ix >= 0 and ix < w:
-                                value = x[plane, iy, ix]
-                                if place < 0 or value > best or (value != value and best == best):
-                                    best = value
-                                    place = iy * w + ix
-                out[plane, oy, ox] = best
-                indices[plane, oy, ox] = place
+            for i in range(r):
+                iy = oy * sy - py + i * dy
+                if iy >= 0 and iy < h:
+                    for j in range(s):
+                        left = j * dx - px  # of the first window's tap; those that miss the image are left out
+                        first = max(0, -(left // sx))
+                        end = min(wo, (w - 1 - left) // sx + 1)
+                        if first < end:
+                            begin = iy * w + first * sx + left
+                            if sx == 2:  # said as a number, so that it becomes plain loads and a shuffle
+                                _larger(best, place, values, oy * wo + first, begin, 2, end - first)
+                            else:
+                                _larger(best, place, values, oy * wo + first, begin, sx, end - first)
+
+
+@kernel
+def _larger(best, place, values, start, begin, step, count):  # type: ignore[no-untyped-def]
+    """Compare `count` windows' best with their next taps. Indices without a sign cost no look at whether they are negative."""
+    start, begin, step = np.uint64(start), np.uint64(begin), np.uint64(step)
+    for k in range(np.uint64(count)):
+        value, known = values[begin + k * step], best[start + k]
+        wins = (value > known) | (place[start + k] < 0) | ((value != value) & (known == known))
+        best[start + k] = value if wins else known
+        place[start + k] = begin + k * step if wins else place[start + k]
 
 
 @kernel(parallel=True)

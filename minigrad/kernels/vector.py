@@ -1,24 +1,30 @@
-"""The micro-kernel from which every convolution is made, described once and emitted for the machine's own vectors.
+"""The micro-kernels from which every convolution is made, described once and emitted for the machine's own vectors.
 
-    tile[r, c, :] += sum over k of source[start + inner[k] + rows[r] + c * step] * weights[k, :]
+Each is a sum of outer products: a few values `left` times a few vectors `right`, added into accumulators that stay in
+registers while the sum runs. They differ in what lies along a vector's lanes:
 
-A tile of accumulators (`rows` x `columns` scalars, each against a few vectors) stays in registers while `k` runs. Padding,
-stride, dilation and groups are all in the offsets, so forward, input and weight gradient are the same arithmetic over
-other tables. `Block.python` is that loop nest in plain Python; `Block.address` is the same, compiled for one tile shape
-and one width of vectors (16, 8 or 4 lanes of float32, half as many of float64). Compiling one takes some 40 ms.
+    Block   filters   tile[r, c, :] += sum over k of source[start + inner[k] + rows[r] + c * step] * weights[k, :]
+    Strip   pixels    tile[rows[f] + :] = sum over k of weights[k, f] * source[start + inner[k] + :]
+    Dots    pixels    tile[f, t, :] += sum over k of weights[inner[2k + 1] + rows[taps + f] + :]
+                                                     * source[start + inner[2k] + rows[t] + :]
+
+Padding, stride, dilation and groups are all in the offsets, so forward, input and weight gradient are the same arithmetic
+over other tables. `python` is each loop nest in plain Python; `handle` is the same, compiled for one shape and one width of
+vectors (16, 8 or 4 lanes of float32, half as many of float64). Compiling one takes some 40 ms.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.jit import Intrinsic, interpreted, late
 
-__all__ = ["Block", "machine_lanes", "registers", "run"]
+__all__ = ["Block", "Dots", "Strip", "copy_row", "machine_lanes", "registers", "run"]
 
 Array = np.ndarray[Any, Any]
 
@@ -48,6 +54,8 @@ class Block(NamedTuple):
     vectors: int
     dtype: str
 
+    adds = True
+
     @property
     def width(self) -> int:
         """The number of weights against which each scalar is multiplied."""
@@ -55,7 +63,7 @@ class Block(NamedTuple):
 
     @property
     def handle(self) -> Any:
-        """What kernels take: the address of the compiled block, or the block itself where kernels are plain Python."""
+        """What kernels take: the address of the compiled loop, or the block itself where kernels are plain Python."""
         return self if interpreted() else _compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
@@ -66,85 +74,192 @@ class Block(NamedTuple):
                 for c in range(self.columns):
                     sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * weights[k]
 
+    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+        """Where the accumulators lie, and what is loaded for each k: one number from each pixel, the weights' vectors."""
+        bases = [emit.moved(emit.source, emit.entry(emit.rows, r)) for r in range(self.rows)]
 
-@functools.cache
-def _compiled(block: Block) -> int:
-    """Compile a block; its address stays good for the life of the process."""
+        def load(k: Any) -> tuple[Iterator[Any], list[Any]]:
+            offset, line = emit.entry(emit.inner, k), emit.moved(emit.weights, emit.times(k, self.width))
+            right = [emit.vector(line, v * self.lanes) for v in range(self.vectors)]
+            here = [emit.moved(base, offset) for base in bases]
+            return (emit.spread(base, c * self.step) for base in here for c in range(self.columns)), right
+
+        places = range(self.rows * self.columns * self.vectors)
+        return [emit.moved(emit.tile, emit.number(at * self.lanes)) for at in places], load
+
+
+class Strip(NamedTuple):
+    """The shape of a piece of several output planes: so many filters, and so many vectors of neighbouring pixels."""
+
+    filters: int
+    vectors: int
+    lanes: int
+    dtype: str
+
+    adds = False
+
+    @property
+    def width(self) -> int:
+        """The number of pixels."""
+        return self.lanes * self.vectors
+
+    @property
+    def handle(self) -> Any:
+        """As a `Block`'s."""
+        return self if interpreted() else _compiled(self)
+
+    def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
+        """The loop nest that the compiled strip stands for."""
+        flat, planes, factors = source.reshape(-1), tile.reshape(-1), weights.reshape(-1, self.filters)
+        for f in range(self.filters):
+            planes[rows[f] : rows[f] + self.width] = 0
+            for k in range(count):
+                at = start + inner[k]
+                planes[rows[f] : rows[f] + self.width] += factors[k, f] * flat[at : at + self.width]
+
+    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+        """For each k: one weight of each filter, the pixels' vectors."""
+
+        def load(k: Any) -> tuple[Iterator[Any], list[Any]]:
+            here, line = emit.moved(emit.source, emit.entry(emit.inner, k)), emit.times(k, self.filters)
+            factors = emit.moved(emit.weights, line)
+            right = [emit.vector(here, v * self.lanes) for v in range(self.vectors)]
+            return (emit.spread(factors, f) for f in range(self.filters)), right
+
+        lines = [emit.moved(emit.tile, emit.entry(emit.rows, f)) for f in range(self.filters)]
+        return [emit.moved(line, emit.number(v * self.lanes)) for line in lines for v in range(self.vectors)], load
+
+
+class Dots(NamedTuple):
+    """A table of inner products, lane by lane: so many planes of one array with so many shifts of another."""
+
+    filters: int
+    taps: int
+    lanes: int
+    dtype: str
+
+    adds = True
+
+    @property
+    def handle(self) -> Any:
+        """As a `Block`'s."""
+        return self if interpreted() else _compiled(self)
+
+    def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
+        """The loop nest that the compiled products stand for."""
+        flat, other = source.reshape(-1), weights.reshape(-1)
+        sums = tile.reshape(self.filters, self.taps, self.lanes)
+        for k in range(count):
+            for f in range(self.filters):
+                for t in range(self.taps):
+                    x, g = start + inner[2 * k] + rows[t], inner[2 * k + 1] + rows[self.taps + f]
+                    sums[f, t] += other[g : g + self.lanes] * flat[x : x + self.lanes]
+
+    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+        """For each k: a vector of each filter's plane, a vector for each tap."""
+        taps = [emit.moved(emit.source, emit.entry(emit.rows, t)) for t in range(self.taps)]
+        planes = [emit.moved(emit.weights, emit.entry(emit.rows, self.taps + f)) for f in range(self.filters)]
+
+        def load(k: Any) -> tuple[Iterator[Any], list[Any]]:
+            twice = emit.times(k, 2)
+            x, g = emit.entry(emit.inner, twice), emit.entry(emit.inner, twice, 1)
+            right = [emit.vector(emit.moved(tap, x), 0) for tap in taps]
+            return (emit.vector(emit.moved(plane, g), 0) for plane in planes), right
+
+        places = range(self.filters * self.taps)
+        return [emit.moved(emit.tile, emit.number(at * self.lanes)) for at in places], load
+
+
+class _Emitter:
+    """Writes loads and multiply-adds on vectors as LLVM instructions; addresses are whole numbers of bytes."""
+
+    def __init__(self, shape: Block | Strip | Dots, builder: Any, args: Any) -> None:
+        """Remember the arguments: addresses of tile, source, inner, the count, addresses of rows and weights."""
+        self.ir, self.cgutils, self.builder = late("llvmlite.ir"), late("numba.core.cgutils"), builder
+        self.tile, self.source, self.inner, self.count, self.rows, self.weights = args
+        self.size, self.lanes = np.dtype(shape.dtype).itemsize, shape.lanes
+        self.scalar = self.ir.FloatType() if shape.dtype == "float32" else self.ir.DoubleType()
+        self.kind, self.word = self.ir.VectorType(self.scalar, shape.lanes), self.ir.IntType(64)
+
+    def number(self, value: int) -> Any:
+        """A constant."""
+        return self.ir.Constant(self.word, value)
+
+    def times(self, value: Any, factor: int) -> Any:
+        """A product with a constant."""
+        return self.builder.mul(value, self.number(factor))
+
+    def moved(self, address: Any, elements: Any) -> Any:
+        """So many elements further on."""
+        return self.builder.add(address, self.times(elements, self.size))
+
+    def entry(self, table: Any, at: Any, plus: int = 0) -> Any:
+        """An entry of a table of int64."""
+        at = self.number(at) if isinstance(at, int) else at
+        address = self.builder.add(table, self.builder.add(self.times(at, 8), self.number(8 * plus)))
+        return self._load(address, self.word, 8)
+
+    def vector(self, address: Any, at: int) -> Any:
+        """The vector that begins `at` elements after an address."""
+        return self._load(self.builder.add(address, self.number(at * self.size)), self.kind, self.size)
+
+    def spread(self, address: Any, at: int) -> Any:
+        """The number `at` elements after an address, on all lanes."""
+        value = self._load(self.builder.add(address, self.number(at * self.size)), self.scalar, self.size)
+        nothing, first = self.ir.Constant(self.kind, self.ir.Undefined), self.ir.Constant(self.ir.IntType(32), 0)
+        zeros = self.ir.Constant(self.ir.VectorType(self.ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, first), nothing, zeros)
+
+    def _load(self, address: Any, kind: Any, align: int) -> Any:
+        value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
+        value.align = align
+        return value
+
+    def loop(self, places: list[Any], load: Callable[[Any], Any], adds: bool) -> None:
+        """The sum over k, its accumulators at `places` before (if it `adds` to them) and after."""
+        builder, zero = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes)
+        name = f"llvm.fma.v{self.lanes}f{8 * self.size}"
+        fma = self.cgutils.get_or_insert_function(builder.module, self.ir.FunctionType(self.kind, [self.kind] * 3), name)
+        # One stack cell for each accumulator: LLVM makes registers of them.
+        cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
+        for place, cell in zip(places, cells, strict=True):
+            builder.store(self._load(place, self.kind, self.size) if adds else zero, cell)
+        with self.cgutils.for_range(builder, self.count) as inside:
+            left, right = load(inside.index)
+            waiting = iter(cells)
+            for value in left:
+                for factor in right:
+                    cell = next(waiting)
+                    builder.store(builder.call(fma, [value, factor, builder.load(cell)]), cell)
+        for place, cell in zip(places, cells, strict=True):
+            builder.store(builder.load(cell), builder.inttoptr(place, self.kind.as_pointer())).align = self.size
+
+
+@functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples
+def _compiled(shape: Block | Strip | Dots) -> int:
+    """Compile a micro-kernel; its address stays good for the life of the process."""
     numba, types = late("numba"), late("numba").types
-    emit = _emitter(block)
-    signature = types.void(*[types.intp] * 6)
-
-    def function(tile, source, inner, count, rows, weights):  # type: ignore[no-untyped-def]
-        emit(tile, source, inner, count, rows, weights)
-
-    compiled = numba.cfunc(signature)(function)
-    _keep.append(compiled)
-    return int(compiled.address)
-
-
-_keep: list[Any] = []
-
-
-def _emitter(block: Block) -> Any:
-    """A numba intrinsic over addresses that writes the loop nest as LLVM instructions on vectors."""
-    ir, cgutils, types = late("llvmlite.ir"), late("numba.core.cgutils"), late("numba").types
-    scalar = ir.FloatType() if block.dtype == "float32" else ir.DoubleType()
-    size = np.dtype(block.dtype).itemsize
-    vector, word = ir.VectorType(scalar, block.lanes), ir.IntType(64)
-
-    def number(value: int) -> Any:
-        return ir.Constant(word, value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        tile, source, inner, count, rows, weights = args
         _wide_vectors(builder.function)
-        multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{block.lanes}f{8 * size}"
-        )
-
-        def load(address: Any, kind: Any, align: int = size) -> Any:
-            value = builder.load(builder.inttoptr(address, kind.as_pointer()))
-            value.align = align
-            return value
-
-        def spread(value: Any) -> Any:
-            nothing = ir.Constant(vector, ir.Undefined)
-            first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), block.lanes), [0] * block.lanes)
-            return builder.shuffle_vector(first, nothing, zeros)
-
-        def place(at: int) -> Any:
-            return builder.add(tile, number(at * block.lanes * size))
-
-        # One stack cell for each accumulator: LLVM makes registers of them.
-        cells = [cgutils.alloca_once(builder, vector) for _ in range(block.rows * block.columns * block.vectors)]
-        for at, cell in enumerate(cells):
-            builder.store(load(place(at), vector), cell)
-        bases = [
-            builder.add(source, builder.mul(load(builder.add(rows, number(8 * r)), word, 8), number(size)))
-            for r in range(block.rows)
-        ]
-        with cgutils.for_range(builder, count) as loop:
-            offset = load(builder.add(inner, builder.mul(loop.index, number(8))), word, 8)
-            offset = builder.mul(offset, number(size))
-            line = builder.add(weights, builder.mul(loop.index, number(block.width * size)))
-            factors = [load(builder.add(line, number(v * block.lanes * size)), vector) for v in range(block.vectors)]
-            left = iter(cells)
-            for base in bases:
-                here = builder.add(base, offset)
-                for c in range(block.columns):
-                    value = spread(load(builder.add(here, number(c * block.step * size)), scalar))
-                    for factor in factors:
-                        cell = next(left)
-                        builder.store(builder.call(multiply_add, [value, factor, builder.load(cell)]), cell)
-        for at, cell in enumerate(cells):
-            builder.store(builder.load(cell), builder.inttoptr(place(at), vector.as_pointer())).align = size
+        emitter = _Emitter(shape, builder, args)
+        emitter.loop(*shape.sides(emitter), adds=shape.adds)
         return context.get_dummy_value()
 
     def typing(context: Any, tile: Any, source: Any, inner: Any, count: Any, rows: Any, weights: Any) -> Any:
         return types.void(tile, source, inner, count, rows, weights), codegen
 
-    return late("numba.extending").intrinsic(typing)
+    emit = late("numba.extending").intrinsic(typing)
+
+    def function(tile, source, inner, count, rows, weights):  # type: ignore[no-untyped-def]
+        emit(tile, source, inner, count, rows, weights)
+
+    compiled = numba.cfunc(types.void(*[types.intp] * 6))(function)
+    _keep.append(compiled)
+    return int(compiled.address)
+
+
+_keep: list[Any] = []
 
 
 def _wide_vectors(function: Any) -> None:
@@ -155,7 +270,7 @@ def _wide_vectors(function: Any) -> None:
 
 
 def _run_python(
-    block: Block, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array
+    block: Block | Strip | Dots, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array
 ) -> None:
     """Run a block on arrays."""
     block.python(tile, source, start, inner, count, rows, weights)
@@ -190,3 +305,62 @@ def _run_compiled() -> Any:
 
 #: ``run(block.handle, tile, source, start, inner, count, rows, weights)``, in kernels and in plain Python.
 run = Intrinsic(_run_python, _run_compiled)
+
+
+def _copy_python(to: Array, at: int, source: Array, start: int, count: int, plus: float) -> None:
+    """``to[at:][:count] = source[start:][:count] + plus``, both flat."""
+    to[at : at + count] = source[start : start + count] + plus
+
+
+def _copy_compiled() -> Any:
+    """The same in vectors, the last one overlapping the one before: rows of images are too short for a loop with remainders."""
+    ir, cgutils, types = late("llvmlite.ir"), late("numba.core.cgutils"), late("numba").types
+    widest = machine_lanes()
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        dtype = signature.args[0].dtype
+        scalar, size, word = context.get_data_type(dtype), dtype.bitwidth // 8, ir.IntType(64)
+
+        def address(array: int, index: int) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, args[array]).data
+            return builder.add(builder.ptrtoint(data, word), builder.mul(args[index], ir.Constant(word, size)))
+
+        to, source, count = address(0, 1), address(2, 3), args[4]
+        plus = context.cast(builder, args[5], signature.args[5], dtype)
+
+        def move(at: Any, lanes: int) -> None:
+            kind = ir.VectorType(scalar, lanes) if lanes > 1 else scalar
+            offset = builder.mul(at, ir.Constant(word, size))
+            value = builder.load(builder.inttoptr(builder.add(source, offset), kind.as_pointer()))
+            value.align = size
+            added = plus
+            if lanes > 1:
+                nothing, none = ir.Constant(kind, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+                added = builder.shuffle_vector(builder.insert_element(nothing, plus, none), nothing, zeros)
+            target = builder.inttoptr(builder.add(to, offset), kind.as_pointer())
+            builder.store(builder.fadd(value, added), target).align = size
+
+        end = builder.append_basic_block("copied")
+        lanes = widest * 4 // size
+        while lanes >= 1:
+            number = ir.Constant(word, lanes)
+            with builder.if_then(builder.icmp_signed(">=", count, number)):
+                with cgutils.for_range(builder, builder.sdiv(count, number)) as loop:
+                    move(builder.mul(loop.index, number), lanes)
+                with builder.if_then(builder.icmp_signed("!=", builder.srem(count, number), ir.Constant(word, 0))):
+                    move(builder.sub(count, number), lanes)
+                builder.branch(end)
+            lanes //= 2
+        builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    def typing(context: Any, to: Any, at: Any, source: Any, start: Any, count: Any, plus: Any) -> Any:
+        return types.void(to, types.intp, source, types.intp, types.intp, plus), codegen
+
+    return late("numba.extending").intrinsic(typing)
+
+
+#: ``copy_row(to, at, source, start, count, plus)``: a piece of a flat array into another, a number added.
+copy_row = Intrinsic(_copy_python, _copy_compiled)

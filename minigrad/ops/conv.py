@@ -22,6 +22,7 @@ from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import conv as kernels
 from minigrad.kernels.conv import Geometry, output_length
+from minigrad.kernels.memory import empty
 from minigrad.op import Op, Sample, register
 from minigrad.ops.movement import pad, squeeze, unsqueeze
 from minigrad.ops.operands import same_float
@@ -87,7 +88,7 @@ def _weight_shape(g: Shape, input: Shape, *, window: Pair, groups: int, **geomet
 
 def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **settings: Any) -> Array:
     shape = _conv2d_shape(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
-    out = np.empty(shape, input.dtype)
+    out = empty(shape, input.dtype)
     kernels.conv2d(out, input, weight, bias, Geometry(**settings))
     if not weight.size:  # no channels, nothing to sum: the bias alone
         out[...] = 0 if bias is None else bias[:, None, None]
@@ -95,7 +96,7 @@ def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **se
 
 
 def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> Array:
-    dx = np.empty(_input_shape(g.shape, weight.shape, size=size, **settings), g.dtype)
+    dx = empty(_input_shape(g.shape, weight.shape, size=size, **settings), g.dtype)
     kernels.conv2d_input(dx, g, weight, Geometry(**settings))
     if not weight.size:
         dx[...] = 0
@@ -103,7 +104,7 @@ def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> A
 
 
 def _weight_forward(g: Array, input: Array, *, window: Pair, **settings: Any) -> Array:
-    dw = np.empty(_weight_shape(g.shape, input.shape, window=window, **settings), g.dtype)
+    dw = empty(_weight_shape(g.shape, input.shape, window=window, **settings), g.dtype)
     kernels.conv2d_weight(dw, g, input, Geometry(**settings))
     return dw
 

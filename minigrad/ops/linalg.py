@@ -11,9 +11,10 @@ import numpy as np
 from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
+from minigrad.kernels import blas
 from minigrad.op import Op, Sample, register
 from minigrad.ops.elementwise import broadcast_shape
-from minigrad.ops.movement import reshape, squeeze, unsqueeze
+from minigrad.ops.movement import squeeze, unsqueeze
 from minigrad.ops.operands import Operand, as_tensor, operands, same_float
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def _matmul_shape(a: Shape, b: Shape) -> Shape:
     return (*broadcast_shape("matmul (leading axes)", a[:-2], b[:-2]), a[-2], b[-1]) if a[:-2] + b[:-2] else (a[0], b[1])
 
 
+def _matmul_forward(a: Array, b: Array) -> Array:
+    if a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f" and a.shape[1] == b.shape[0]:
+        return blas.matmul(a, b)
+    return np.asarray(np.matmul(a, b))
+
+
 def _matmul_samples(rng: np.random.Generator) -> Iterator[Sample]:
     for a, b in (((2, 3), (3, 4)), ((2, 1, 2, 3), (3, 3, 1)), ((2, 3), (4, 3, 2)), ((2, 0), (0, 3)), ((0, 2), (2, 3))):
         yield Sample((rng.normal(size=a), rng.normal(size=b)))
@@ -39,7 +46,7 @@ def _matmul_samples(rng: np.random.Generator) -> Iterator[Sample]:
 _matmul = register(
     Op(
         "matmul",
-        lambda a, b: np.matmul(a, b),
+        _matmul_forward,
         _matmul_shape,
         {"a": lambda g, b: matmul(g, b.mT), "b": lambda g, a: matmul(a.mT, g)},
         lambda a, b: np.einsum("...ik,...kj->...ij", a, b),
@@ -89,13 +96,24 @@ def _linear_shape(input: Shape, weight: Shape, bias: Shape | None = None) -> Sha
 
 def _linear_forward(input: Array, weight: Array, bias: Array | None = None) -> Array:
     _linear_shape(input.shape, weight.shape, None if bias is None else bias.shape)
-    out = input @ weight.T
+    out = _matmul_forward(_rows(input), weight.T).reshape(*input.shape[:-1], len(weight))
     return out if bias is None else np.add(out, bias, out=out)
 
 
-def _linear_weight(g: Tensor, input: Tensor) -> Tensor:
-    rows = math.prod(input.shape[:-1])  # (rows, out)' @ (rows, in)
-    return _matmul(reshape(g, (rows, g.shape[-1])).T, reshape(input, (rows, input.shape[-1])))
+def _rows(x: Array) -> Array:
+    """(..., L) -> (rows, L)."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _linear_weight_shape(g: Shape, input: Shape) -> Shape:
+    if g[:-1] != input[:-1]:
+        raise ShapeError(f"linear_weight: a cotangent of {list(g)} does not come from an input of {list(input)}")
+    return (g[-1], input[-1])
+
+
+def _linear_weight_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for lead in ((2,), (), (2, 3), (0,), (1,)):
+        yield Sample((rng.normal(size=(*lead, 4)), rng.normal(size=(*lead, 3))))
 
 
 def _linear_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -111,7 +129,7 @@ _linear = register(
         _linear_shape,
         {
             "input": lambda g, weight: matmul(g, weight),
-            "weight": _linear_weight,
+            "weight": lambda g, input: _linear_weight(g, input),
             "bias": lambda g: g.sum_to((g.shape[-1],)),
         },
         lambda x, w, b=None: np.tensordot(x, w, (-1, 1)) + (0 if b is None else b),
@@ -120,6 +138,23 @@ _linear = register(
         macs=lambda out, x, w, *_: math.prod(out) * w[1],
         family="linear",
         onnx="Gemm",
+    )
+)
+
+
+# (..., out)' @ (..., in) -> (out, in)
+_linear_weight: Op = register(
+    Op(
+        "linear_weight",
+        lambda g, input: _matmul_forward(_rows(g).T, _rows(input)),
+        _linear_weight_shape,
+        {"g": lambda h, input: linear(input, h), "input": lambda h, g: matmul(g, h)},
+        lambda g, x: np.tensordot(g, x, (range(g.ndim - 1),) * 2),
+        _linear_weight_samples,
+        flops=lambda out, g, x: 2 * math.prod(out) * math.prod(g[:-1]),
+        macs=lambda out, g, x: math.prod(out) * math.prod(g[:-1]),
+        family="linear",
+        doc="The derivative of linear by its weight.",
     )
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,12 @@ from minigrad.core import Array, TensorBase, make_tensor
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import softmax as kernels
+from minigrad.kernels.memory import empty
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import mul, square, sub, where
 from minigrad.ops.functions import exp
 from minigrad.ops.index import gather
-from minigrad.ops.movement import movedim, normal_axis, reshape, unsqueeze
+from minigrad.ops.movement import expand, movedim, normal_axis, reshape, unsqueeze
 from minigrad.ops.operands import as_float
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def _rows(kernel: Any, dim: int, *arrays: Array) -> Array:
     if not arrays[0].ndim:
         return _rows(kernel, 0, *(a.reshape(1) for a in arrays)).reshape(())
     moved = [np.moveaxis(a, dim, -1) for a in arrays]
-    out: Array = np.empty(moved[0].shape, arrays[0].dtype)
+    out: Array = empty(moved[0].shape, arrays[0].dtype)
     width = out.shape[-1]
     if out.size:
         kernel(out.reshape(-1, width), *(np.ascontiguousarray(a).reshape(-1, width) for a in moved))
@@ -129,7 +131,7 @@ def _row_losses_shape(input: Shape, target: Shape, weight: Shape, **_: Any) -> S
 
 
 def _row_losses(input: Array, target: Array, weight: Array, *, ignore_index: int, label_smoothing: float) -> Array:
-    losses = np.empty(_row_losses_shape(input.shape, target.shape, weight.shape), input.dtype)
+    losses = empty(_row_losses_shape(input.shape, target.shape, weight.shape), input.dtype)
     arrays = (np.ascontiguousarray(a) for a in (input, target, weight))
     kernels.cross_entropy(losses, *arrays, ignore_index, float(label_smoothing))
     return losses
@@ -138,7 +140,7 @@ def _row_losses(input: Array, target: Array, weight: Array, *, ignore_index: int
 def _row_losses_backward(
     g: Array, input: Array, target: Array, weight: Array, *, ignore_index: int, label_smoothing: float
 ) -> Array:
-    out = np.empty(input.shape, input.dtype)
+    out = empty(input.shape, input.dtype)
     arrays = (np.ascontiguousarray(a) for a in (g, input, target, weight))
     kernels.cross_entropy_backward(out, *arrays, ignore_index, float(label_smoothing))
     return out
@@ -220,6 +222,26 @@ _cross_entropy_backward: Op = register(
 )
 
 
+def _share_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for shape in ((4,), (2, 3), (0,)):
+        yield Sample((rng.normal(size=shape),), {"whole": 2.5})
+
+
+_share = register(
+    Op(
+        "share",
+        lambda losses, *, whole: np.asarray(np.true_divide(losses.sum(), losses.dtype.type(whole))),
+        lambda losses, *, whole: (),
+        {"losses": lambda g, *, shapes, whole: expand(g / whole, shapes[0])},
+        lambda losses, *, whole: np.asarray(math.fsum(losses.ravel()) / whole),
+        _share_samples,
+        flops=lambda out, losses, **_: math.prod(losses),
+        family="loss",
+        doc="The rows' losses added up, over the weight of all rows that count.",
+    )
+)
+
+
 def cross_entropy(
     input: TensorBase,
     target: TensorBase,
@@ -237,7 +259,7 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} must lie from 0 to 1")
     if input.ndim == 0:
         raise ShapeError("cross_entropy: logits need a class axis, got a tensor without axes")
-    weights = weight if weight is not None else make_tensor(np.ones(input.shape[1 if input.ndim > 1 else 0], input.dtype))
+    weights = weight if weight is not None else make_tensor(_ones(input.shape[1 if input.ndim > 1 else 0], input.dtype))
     if target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weights, reduction, label_smoothing)
     classes = _check_classes("cross_entropy", input, target, weights, ignore_index)
@@ -248,8 +270,14 @@ def cross_entropy(
     rows = make_tensor(flat, cell=target.cell if np.may_share_memory(flat, target.array) else None)
     losses = _cross_entropy(logits, rows, weights, ignore_index=ignore_index, label_smoothing=label_smoothing)
     if reduction == "mean":
-        return losses.sum() / _weight_of(rows.array, weights.array, ignore_index)
+        return _share(losses, whole=_whole(rows.array, weights.array, ignore_index))
     return _reduce("cross_entropy", losses.reshape(target.shape), reduction)
+
+
+def _whole(targets: Array, weights: Array, ignore_index: int) -> float:
+    """What 'mean' divides by: the class weights of the rows that count."""
+    wide = weights.astype(np.float32) if weights.dtype == np.float16 else weights  # no kernel has half precision
+    return float(kernels.weight_of(targets, wide, ignore_index))
 
 
 def _check_classes(name: str, input: TensorBase, target: TensorBase, weights: TensorBase, ignore_index: int) -> int:
@@ -266,18 +294,16 @@ def _check_classes(name: str, input: TensorBase, target: TensorBase, weights: Te
             f"{name}: logits of shape {list(input.shape)} want targets of shape {list(wanted)} (class indices), "
             f"got {list(target.shape)}"
         )
-    bad = (target.array != ignore_index) & ((target.array < 0) | (target.array >= classes))
-    if bad.any():
-        raise ValueError(
-            f"{name}: target {int(target.array[bad].flat[0])} is no class: there are {classes}, from 0 to {classes - 1}"
-        )
+    flat = np.ascontiguousarray(target.array).reshape(-1)
+    at = kernels.first_stranger(flat, classes, ignore_index)
+    if at >= 0:
+        raise ValueError(f"{name}: target {int(flat[at])} is no class: there are {classes}, from 0 to {classes - 1}")
     return classes
 
 
-def _weight_of(target: Array, weight: Array, ignore_index: int) -> Tensor:
-    """What 'mean' divides by: the class weights of the rows that count (their number, where no weights are given)."""
-    kept = target[target != ignore_index]
-    return make_tensor(np.asarray(weight[kept].sum(), weight.dtype))
+@functools.lru_cache(maxsize=64)
+def _ones(count: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(count, dtype)  # nobody else sees it
 
 
 def _soft_cross_entropy(
@@ -312,7 +338,7 @@ def nll_loss(
     row_weights = make_tensor(np.asarray(weights.array[safe] * kept))
     losses = where(make_tensor(kept), -picked * row_weights, 0.0)
     if reduction == "mean":
-        return losses.sum() / _weight_of(target.array, weights.array, ignore_index)
+        return _share(losses, whole=_whole(target.array.reshape(-1), weights.array, ignore_index))
     return _reduce("nll_loss", losses, reduction)
 
 

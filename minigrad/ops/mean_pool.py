@@ -12,6 +12,7 @@ from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import pool as kernels
+from minigrad.kernels.memory import empty
 from minigrad.op import Op, Sample, register
 from minigrad.ops.conv import Pair, Size, pair
 from minigrad.ops.movement import squeeze, unsqueeze
@@ -69,13 +70,13 @@ def _means(name: str, windows: Callable[..., Windows], shape: Any, cases: Any, o
 
     def forward(input: Array, **settings: Any) -> Array:
         size = shape(input.shape, **settings)
-        out = np.empty((input.shape[0] * input.shape[1], *size[2:]), input.dtype)
+        out = empty((input.shape[0] * input.shape[1], *size[2:]), input.dtype)
         if out.size:
             kernels.average(out, planes(input), *windows(input.shape[2:], **settings))
         return out.reshape(size)
 
     def backward(g: Array, *, size: Pair, **settings: Any) -> Array:
-        dx = np.empty((g.shape[0] * g.shape[1], *size), g.dtype)
+        dx = empty((g.shape[0] * g.shape[1], *size), g.dtype)
         kernels.average_backward(dx, planes(g), *windows(size, **settings))
         return dx.reshape(*g.shape[:2], *size)
 

@@ -12,6 +12,7 @@ from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import norm as kernels
+from minigrad.kernels.memory import empty
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import mul, square, sub
 from minigrad.ops.definition import through
@@ -52,7 +53,7 @@ def _norm_forward(
 ) -> tuple[Array, Array, Array]:
     _channels("batch_norm", input.shape, *(None if v is None else v.shape for v in (weight, bias)))
     channels = input.shape[1]
-    out, mean, rstd = np.empty(input.shape, input.dtype), np.empty(channels), np.empty(channels)
+    out, mean, rstd = empty(input.shape, input.dtype), np.empty(channels), np.empty(channels)
     scale = np.ones(channels, input.dtype) if weight is None else np.ascontiguousarray(weight)
     shift = np.zeros(channels, input.dtype) if bias is None else np.ascontiguousarray(bias)
     kernels.batch_norm(_flat(out), mean, rstd, _flat(input), scale, shift, eps)
@@ -83,7 +84,7 @@ def _statistics(x: Array, eps: float, stats: tuple[Array, Array] | None) -> tupl
 
 
 def _norm_input_forward(g: Array, x: Array, weight: Array | None = None, *, eps: float, stats: Any = None) -> Array:
-    dx = np.empty(x.shape, x.dtype)
+    dx = empty(x.shape, x.dtype)
     scale = np.ones(x.shape[1], x.dtype) if weight is None else np.ascontiguousarray(weight)
     kernels.batch_norm_input(_flat(dx), _flat(g), _flat(x), scale, *_statistics(x, eps, stats))
     return dx
@@ -109,7 +110,7 @@ def _norm_input_reference(g: Array, x: Array, weight: Array | None = None, *, ep
 
 
 def _norm_weight_forward(g: Array, x: Array, *, eps: float, stats: Any = None) -> Array:
-    dw = np.empty(x.shape[1], x.dtype)
+    dw = empty(x.shape[1:2], x.dtype)
     kernels.batch_norm_weight(dw, _flat(g), _flat(x), *_statistics(x, eps, stats))
     return dw
 
@@ -251,13 +252,13 @@ def _lrn_shape(*shapes: Shape, size: int, **_: Any) -> Shape:
 
 def _lrn_forward(x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
     _lrn_shape(x.shape, size=size)
-    out = np.empty(x.shape, x.dtype)
+    out = empty(x.shape, x.dtype)
     kernels.lrn(_flat(out), _flat(x), size, float(alpha), float(beta), float(k))
     return out
 
 
 def _lrn_input_forward(g: Array, x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
-    dx = np.empty(x.shape, x.dtype)
+    dx = empty(x.shape, x.dtype)
     kernels.lrn_input(_flat(dx), _flat(g), _flat(x), size, float(alpha), float(beta), float(k))
     return dx
 

@@ -12,6 +12,7 @@ from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import pool as kernels
+from minigrad.kernels.memory import empty
 from minigrad.op import Op, Sample, register
 from minigrad.ops.conv import Pair, Size, pair
 from minigrad.ops.movement import squeeze, unsqueeze
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     pass
 
 __all__ = ["max_pool2d"]
+
+_PLACE = np.dtype(np.int32)
 
 
 def planes(x: Array) -> Array:
@@ -67,17 +70,18 @@ def _max_forward(
     input: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
     shape = pooled_shape("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    x = planes(input)
-    out, indices = np.empty((len(x), *shape[2:]), x.dtype), np.empty((len(x), *shape[2:]), np.int32)
-    kernels.max_pool(out, indices, x, *kernel_size, *stride, *padding, *dilation)
-    return out.reshape(shape), indices.reshape(shape)
+    (n, c, h, w), (ho, wo) = input.shape, shape[2:]
+    out, indices = empty(shape, input.dtype), empty(shape, _PLACE)
+    flat = [a.reshape(n * c, -1) if a.size else a.reshape(n * c, 0) for a in (out, indices, np.ascontiguousarray(input))]
+    kernels.max_pool(*flat, h, w, ho, wo, *kernel_size, *stride, *padding, *dilation)
+    return out, indices
 
 
 def _max_reference(
     input: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
     shape = pooled_shape("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    out, indices = np.empty(shape, input.dtype), np.empty(shape, np.int32)
+    out, indices = empty(shape, input.dtype), np.empty(shape, np.int32)
     rows, columns = (np.arange(k) * d for k, d in zip(kernel_size, dilation, strict=True))
     for n, c, y, x in np.ndindex(shape):
         iy, ix = np.meshgrid(rows + y * stride[0] - padding[0], columns + x * stride[1] - padding[1], indexing="ij")
@@ -131,13 +135,13 @@ def _take(x: Array, indices: Array) -> Array:
 
 
 def _pick_forward(x: Array, indices: Array) -> Array:
-    out = np.empty(indices.shape, x.dtype)
+    out = empty(indices.shape, x.dtype)
     kernels.pick(*(a.reshape(len(a), a.shape[1] * a.shape[2]) for a in map(planes, (out, x, indices))))
     return out
 
 
 def _scatter_forward(g: Array, indices: Array, *, size: Pair) -> Array:
-    dx = np.empty((g.shape[0] * g.shape[1], size[0] * size[1]), g.dtype)
+    dx = empty((g.shape[0] * g.shape[1], size[0] * size[1]), g.dtype)
     kernels.scatter(dx, *(planes(a).reshape(len(dx), g.shape[2] * g.shape[3]) for a in (g, indices)))
     return dx.reshape(*g.shape[:2], *size)
 

@@ -1,0 +1,71 @@
+"""How time is taken: competitors in turn, round by round, so that whatever else the machine does hits all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["interleaved", "ratio_interval"]
+
+#: Seconds for which a turn lasts at least; a run that is shorter is repeated within its turn.
+_TURN = 2e-3
+#: A pause before each turn: the threads of whoever was last may still be spinning and would steal a core.
+_PAUSE = 3e-3
+
+
+def interleaved(runs: Mapping[str, Callable[[], Any]], seconds: float, least: int = 5) -> dict[str, list[float]]:
+    """Seconds a run of each, one number for each round.
+
+    Rounds go on until `seconds` are spent for each competitor, or `least` rounds are done, whichever is later. The order
+    within a round rotates. Each has run twice before the clock starts, so compiling is not counted.
+    """
+    repeats = {name: _repeats(run) for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
+    collecting = gc.isenabled()
+    gc.disable()  # a collection would hit one competitor for what another has left
+    try:
+        began = time.perf_counter()
+        while len(times[order[0]]) < least or time.perf_counter() - began < seconds * len(runs):
+            for name in order:
+                time.sleep(_PAUSE)
+                times[name].append(_turn(runs[name], repeats[name]))
+            order = order[1:] + order[:1]
+            gc.collect()
+    finally:
+        if collecting:
+            gc.enable()
+    return times
+
+
+def _turn(run: Callable[[], Any], repeats: int) -> float:
+    run()  # wakes the threads and warms the caches; for a long run it is the measurement itself that repeats
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
+
+
+def _repeats(run: Callable[[], Any]) -> int:
+    run()
+    start = time.perf_counter()
+    run()
+    once = time.perf_counter() - start
+    return max(1, min(1000, round(_TURN / max(once, 1e-7))))
+
+
+def ratio_interval(slow: list[float], fast: list[float], draws: int = 2000) -> tuple[float, float, float]:
+    """How many times as long `slow` takes as `fast`: the ratio of medians, and the middle 95 % of it under resampling.
+
+    Rounds are resampled in pairs, as both met the same machine (Efron and Tibshirani, An Introduction to the Bootstrap,
+    1993, chapter 13: percentile interval).
+    """
+    a, b = np.array(slow), np.array(fast)
+    rounds = np.random.default_rng(0).integers(0, len(a), (draws, len(a)))
+    ratios = np.median(a[rounds], axis=1) / np.median(b[rounds], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(np.median(a) / np.median(b)), float(low), float(high)

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; the exit code is 0, or 1 where results differed (those cases are not timed)."""
     cases, alone = _chosen(args.only)
     if args.list:
-        for case in (*alone, *cases):
-            print(case.name)
+        for name in [case.name for case in alone] + [case.name for case in cases]:
+            print(name)
         return 0
     competitors = _competitors(args.against)  # before numba is loaded, so that each sets up its threads as it would alone
     frameworks = [Minigrad(), *competitors]

@@ -86,7 +86,7 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
         taps = taps.transpose(0, 1, 3, 4, 2).reshape(groups, len(reach.inner), w.shape[1])
         task = _Task(w.shape[1], len(reach.inner), dx.shape[3], reach.frame.width)
         way = way_for(task, stride, algorithm)
-        _correlate(way, dx, g, taps, nothing, reach.inner, reach.frame, reach.count, phase, stride, (1, 1))
+        _correlate(way, dx, g, taps, nothing, reach.inner, reach.frame, reach.size, phase, stride, (1, 1))
 
 
 def conv2d_weight(dw: Array, g: Array, x: Array, geometry: Geometry, algorithm: str | None = None) -> None:
@@ -144,13 +144,11 @@ class _Reach(NamedTuple):
     columns: Array
     inner: Array
     frame: Frame
-    count: Pair
+    size: Pair
 
 
 @functools.lru_cache(maxsize=1024)
-def _reach(
-    phase: Pair, image: Pair, size: Pair, filters: int, window: Pair, geometry: tuple[Pair, Pair, Pair]
-) -> _Reach:
+def _reach(phase: Pair, image: Pair, size: Pair, filters: int, window: Pair, geometry: tuple[Pair, Pair, Pair]) -> _Reach:
     reach = [_reaching(*each) for each in zip(phase, window, *geometry, strict=True)]
     count = [-(-(n - a) // s) for n, a, s in zip(image, phase, geometry[0], strict=True)]
     (rows, steps_y), (columns, steps_x) = reach

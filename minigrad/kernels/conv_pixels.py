@@ -45,7 +45,9 @@ def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     plan = _plan(dw.shape, g.shape, x.shape, geometry, _lanes(dw), dw.dtype.name)
     parts = shares(len(x))
     total = np.empty((len(parts) - 1, *plan.rows.shape[:3], plan.dots.filters, plan.dots.taps), dw.dtype)
-    _inner_products(total, x, g, parts, plan.inner, plan.rows, plan.images, *plan.frame, plan.plane, plan.lanes, plan.dots.handle)
+    _inner_products(
+        total, x, g, parts, plan.inner, plan.rows, plan.images, *plan.frame, plan.plane, plan.lanes, plan.dots.handle
+    )
     sums = total.sum(axis=0).transpose(0, 1, 3, 2, 4)  # (groups, blocks of filters, filters, blocks of taps, taps)
     groups, blocks, filters, *taps = sums.shape
     wide = sums.reshape(groups, blocks * filters, taps[0] * taps[1])
@@ -56,7 +58,7 @@ def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
 
 
 def _lanes(array: Array) -> int:
-    return machine_lanes() * 4 // array.dtype.itemsize
+    return machine_lanes() * 4 // int(array.dtype.itemsize)
 
 
 def _shapes(first: int, second: int) -> Iterator[tuple[int, int]]:
@@ -97,15 +99,15 @@ class _Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(
-    dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry: Geometry, lanes: int, dtype: str
-) -> _Plan:
+def _plan(dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry: Geometry, lanes: int, dtype: str) -> _Plan:
     _, padding, dilation, groups = geometry
     filters, channels, r, s = dw
     filters //= groups
     frame = Frame(x[2] + 2 * padding[0], x[3] + 2 * padding[1], *padding)
     taps = offsets(channels, np.arange(r) * dilation[0], np.arange(s) * dilation[1], frame)
-    some, together = min(_shapes(filters, len(taps)), key=lambda n: _cost(*n, -(-filters // n[0]) * -(-len(taps) // n[1])))
+    some, together = min(
+        _shapes(filters, len(taps)), key=lambda n: _cost(n[0], n[1], -(-filters // n[0]) * -(-len(taps) // n[1]))
+    )
     dots = Dots(some, together, lanes, dtype)
     vectors = -(-((g[2] - 1) * frame.width + g[3]) // lanes)
     plane, area = vectors * lanes, frame.height * frame.width

@@ -54,7 +54,10 @@ class Block(NamedTuple):
     vectors: int
     dtype: str
 
-    adds = True
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to what the tile holds, or begins at 0."""
+        return True
 
     @property
     def width(self) -> int:
@@ -73,7 +76,6 @@ class Block(NamedTuple):
             for r in range(self.rows):
                 for c in range(self.columns):
                     sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * weights[k]
-
 
     def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """Where the accumulators lie, and what is loaded for each k: one number from each pixel, the weights' vectors."""
@@ -97,7 +99,10 @@ class Strip(NamedTuple):
     lanes: int
     dtype: str
 
-    adds = False
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to what the tile holds, or begins at 0."""
+        return False
 
     @property
     def width(self) -> int:
@@ -139,7 +144,10 @@ class Dots(NamedTuple):
     lanes: int
     dtype: str
 
-    adds = True
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to what the tile holds, or begins at 0."""
+        return True
 
     @property
     def handle(self) -> Any:

@@ -59,7 +59,7 @@ def way_for(task: _Task, stride: Pair, algorithm: str | None = None) -> str:
     used = next(n for n in (4, 8, 16) if n >= min(task.outputs, lanes))  # vectors get shorter where filters are few
     filled = task.outputs / (-(-task.outputs // used) * used)
     by_pixels = task.taps / lanes * task.framed / task.row + 1.0
-    by_filters = 1.1 * task.taps / lanes / filled + 2.0
+    by_filters = 1.1 * task.taps / lanes / filled + 4.0
     return "pixels" if by_pixels < by_filters else "filters"
 
 

@@ -129,31 +129,12 @@ def _plan(dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry:
 @kernel(parallel=True)
 def _planes(out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip):  # type: ignore[no-untyped-def]
     for part in prange(len(parts) - 1):
-        _share_of_planes(
-            np.int64(part),
-            out,
-            source,
-            weights,
-            bias,
-            inner,
-            parts,
-            positions,
-            filters,
-            ho,
-            wo,
-            fh,
-            fw,
-            top,
-            left,
-            width,
-            strip,
-        )
+        share = np.int64(part)
+        _strips(share, out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip)
 
 
 @kernel
-def _share_of_planes(
-    part, out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip
-):  # type: ignore[no-untyped-def]
+def _strips(part, out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip):  # type: ignore[no-untyped-def]
     """One thread's part; a function of its own, because numba compiles what stands in a parallel loop twice."""
     groups, blocks, taps, some = weights.shape
     outputs, area = filters // groups, source.shape[1] // groups * fh * fw

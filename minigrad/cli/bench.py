@@ -81,9 +81,10 @@ def _measure(
     console: Console,
     found: _Found,
 ) -> None:
+    items: list[Case | ProcessCase] = [*alone, *cases]
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(cases) + len(alone))
-        for item in (*alone, *cases):
+        task = progress.add_task("", total=len(items))
+        for item in items:
             progress.update(task, description=item.name)
             try:
                 if isinstance(item, Case):

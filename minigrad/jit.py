@@ -11,10 +11,13 @@ import contextlib
 import functools
 import importlib
 import os
+import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from minigrad.kernel_cache import KernelFiles
 
 __all__ = [
     "Intrinsic",
@@ -37,6 +40,12 @@ _FASTMATH = {"reassoc", "contract", "arcp"}
 
 #: Waking threads costs tens of microseconds; one thread does this many elements in that time.
 _SERIAL_BELOW = 1 << 15
+
+#: Threads that parallel kernels use; None until numba is loaded or somebody says.
+_threads: int | None = None
+_told = threading.local()  # how many threads numba was told to use, which it keeps for each thread apart
+_turn = threading.Lock()  # one parallel kernel at a time: two would share the cores, and numba's own scheduler would abort
+_in_child = False  # of a process that had numba's threads, none of which a fork copies
 
 _python_only = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 _listeners: list[Callable[[str], None]] = []
@@ -61,9 +70,15 @@ class Kernel:
         """Run on these arrays: compiled, or as plain Python in `python_mode()`."""
         if _python_only:
             return self.python(*args)
-        if self.parallel and args[self.work].size < _SERIAL_BELOW:
+        if not self.parallel:
+            return (self._compiled or self.dispatcher())(*args)
+        if args[self.work].size < _SERIAL_BELOW or _in_child:
             return (self.serial._compiled or self.serial.dispatcher())(*args)
-        return (self._compiled or self.dispatcher())(*args)
+        compiled = self._compiled or self.dispatcher()
+        with _turn:
+            if getattr(_told, "threads", None) != _threads:
+                _tell()
+            return compiled(*args)
 
     @functools.cached_property
     def serial(self) -> Kernel:
@@ -88,7 +103,10 @@ class Kernel:
         if not self.parallel:
             function.__qualname__ += ".serial"  # a name of its own in numba's cache, which does not look at flags
         try:
-            return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+            made = numba.njit(cache=True, **options)(function)
+            files = made._cache._cache_file
+            made._cache._cache_file = KernelFiles(files._cache_path, files._index_name.removesuffix(".nbi"))
+            return made  # type: ignore[no-any-return]
         except RuntimeError as error:  # numba: "no locator available": neither beside the file nor in the user's cache
             if "locator" not in str(error):
                 raise
@@ -128,16 +146,42 @@ def on_compile(callback: Callable[[str], None]) -> Iterator[None]:
 
 
 def set_num_threads(n: int) -> None:
-    """Use ``n`` threads in parallel kernels, from 1 to the number that numba started with."""
+    """Use ``n`` threads in parallel kernels and matrix products, whichever thread calls them; from 1 to what numba started.
+
+    ``MINIGRAD_NUM_THREADS`` says it for a process from outside; all cores are used otherwise. Raises ValueError for more
+    than ``NUMBA_NUM_THREADS`` or less than 1. Results are the same to the bit for the same number; for another number the
+    weight's gradient of a convolution is rounded otherwise, being summed thread by thread.
+    """
+    global _threads
     most = _numba().config.NUMBA_NUM_THREADS
     if not 1 <= n <= most:
         raise ValueError(f"set_num_threads: {n} threads asked for; this process has 1 to {most}")
-    _numba().set_num_threads(n)
+    _threads = n
 
 
 def get_num_threads() -> int:
     """The number of threads that parallel kernels use."""
-    return 1 if _python_only else int(_numba().get_num_threads())
+    if _python_only or _in_child:
+        return 1
+    if _threads is None:
+        _numba()
+    return _threads or 1
+
+
+def _tell() -> None:
+    _numba().set_num_threads(_threads)
+    _told.threads = _threads
+
+
+def _forked() -> None:
+    """A child of a process that has loaded numba works on one thread: OpenMP would end it for starting another."""
+    global _in_child, _turn
+    _turn = threading.Lock()  # the parent's may have been taken
+    _in_child = _numba.cache_info().currsize > 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Intrinsic:
@@ -180,9 +224,22 @@ def _numba() -> Any:
             """Nothing to say when a compilation ends."""
 
     event.register("numba:compile", Announce())
+    global _threads
+    if _threads is None:
+        _threads = _wanted_threads(numba.config.NUMBA_NUM_THREADS)
     # Whether a loop could be made parallel is settled when the kernel is written, not when it runs.
     warnings.filterwarnings("ignore", category=importlib.import_module("numba.core.errors").NumbaPerformanceWarning)
     return numba
+
+
+def _wanted_threads(most: int) -> int:
+    """From the environment, or all there are."""
+    wanted = os.environ.get("MINIGRAD_NUM_THREADS", "")
+    if not wanted:
+        return most
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= most:
+        raise ValueError(f"MINIGRAD_NUM_THREADS={wanted}: a number from 1 to {most} (NUMBA_NUM_THREADS) expected")
+    return int(wanted)
 
 
 def _with_compiled_globals(function: Callable[..., Any], numba: Any) -> Callable[..., Any]:

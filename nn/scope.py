@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from minigrad.modes import modes
@@ -50,24 +49,33 @@ def called_as(name: str) -> None:
     _running.name = name
 
 
-@contextmanager
-def entered(module: Module) -> Iterator[None]:
+class entered:
     """Hold the module's path in `modes.scope` while the block runs; what was there before returns, also on error."""
-    before, outermost = modes.scope, _running.paths is None
-    name, _running.name = _running.name, None
-    if _running.paths is None:
-        _running.paths = _paths_under(module)
-        modes.scope = ""
-    else:
-        paths = _running.paths.get(id(module))
-        if paths is not None:
-            modes.scope = paths[0] if len(paths) == 1 else _nearest(paths, before or "", name)
-    try:
-        yield
-    finally:
-        modes.scope = before
+
+    __slots__ = ("_before", "_module", "_outermost")
+
+    def __init__(self, module: Module) -> None:
+        """Nothing happens before the block begins."""
+        self._module = module
+
+    def __enter__(self) -> None:
+        running, module = _running, self._module
+        self._before = before = modes.scope
+        name, running.name = running.name, None
+        known = running.paths
+        self._outermost = known is None
+        if known is None:
+            running.paths = _paths_under(module)
+            modes.scope = ""
+        else:
+            paths = known.get(id(module))
+            if paths is not None:
+                modes.scope = paths[0] if len(paths) == 1 else _nearest(paths, before or "", name)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        modes.scope = self._before
         _running.name = None
-        if outermost:
+        if self._outermost:
             _running.paths = None
 
 

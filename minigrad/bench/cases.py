@@ -123,6 +123,11 @@ _CONVOLUTIONS = (
 def _kernels() -> Iterator[Case]:
     for conv in _CONVOLUTIONS:
         yield from _convolution(conv)
+    for family in (_linear, _relu, _pooling, _response_norm, _batch_norm, _softmax, _losses):
+        yield from family()
+
+
+def _linear() -> Iterator[Case]:
     for batch, inputs, outputs in ((1, 400, 120), (32, 400, 120), (256, 400, 120), (8, 9216, 4096), (64, 9216, 4096)):
         yield from _operation(
             f"linear {inputs}x{outputs}, batch {batch}",
@@ -131,8 +136,14 @@ def _kernels() -> Iterator[Case]:
             ("input", "weight"),
             flops=2.0 * batch * inputs * outputs,
         )
+
+
+def _relu() -> Iterator[Case]:
     for shape in ((1, 6, 28, 28), (256, 6, 28, 28), (64, 96, 55, 55)):
         yield from _operation(f"relu {_shown(shape)}", lambda F, x: F.relu(x), (shape,), ("input",), math.prod(shape))
+
+
+def _pooling() -> Iterator[Case]:
     for shape, window, stride in (((1, 6, 28, 28), 2, 2), ((256, 6, 28, 28), 2, 2), ((64, 96, 55, 55), 3, 2)):
         yield from _operation(
             f"max_pool2d {window}/{stride} {_shown(shape)}",
@@ -141,6 +152,9 @@ def _kernels() -> Iterator[Case]:
             ("input",),
             flops=math.prod(shape) / stride**2 * window**2,
         )
+
+
+def _response_norm() -> Iterator[Case]:
     for shape in ((8, 96, 55, 55), (64, 96, 55, 55), (64, 256, 27, 27)):
         yield from _operation(
             f"local_response_norm {_shown(shape)}",
@@ -149,6 +163,9 @@ def _kernels() -> Iterator[Case]:
             ("input",),
             flops=16.0 * math.prod(shape),
         )
+
+
+def _batch_norm() -> Iterator[Case]:
     for shape in ((32, 64, 14, 14), (8, 64, 56, 56), (64, 256, 13, 13)):
         yield from _operation(
             f"batch_norm {_shown(shape)}",
@@ -157,10 +174,16 @@ def _kernels() -> Iterator[Case]:
             ("input", "weight"),
             flops=8.0 * math.prod(shape),
         )
+
+
+def _softmax() -> Iterator[Case]:
     for shape in ((32, 10), (256, 10), (64, 1000), (512, 4096)):
         yield from _operation(
             f"softmax {_shown(shape)}", lambda F, x: F.softmax(x, -1), (shape,), ("input",), 5.0 * math.prod(shape)
         )
+
+
+def _losses() -> Iterator[Case]:
     for shape in ((1, 10), (256, 10), (64, 1000)):
         labels = np.random.default_rng(1).integers(0, shape[1], shape[0])
         yield from _operation(
@@ -207,7 +230,7 @@ def _operation(
 
     def arrays() -> list[Array]:
         rng = np.random.default_rng(0)
-        return [x if isinstance(x, np.ndarray) else rng.normal(size=x).astype(np.float32) for x in inputs]
+        return [x if isinstance(x, np.ndarray) else np.asarray(rng.normal(size=x), np.float32) for x in inputs]
 
     def forward(frameworks: list[Framework]) -> list[tuple[Run, Run]]:
         given = arrays()
@@ -217,7 +240,7 @@ def _operation(
         def runs(frameworks: list[Framework]) -> list[tuple[Run, Run]]:
             given = arrays()
             out = frameworks[0].arrays(frameworks[0].forward(function, given)())[0]
-            g = np.random.default_rng(2).normal(size=out.shape).astype(np.float32)
+            g = np.asarray(np.random.default_rng(2).normal(size=out.shape), np.float32)
             made = (f.derivative(function, given, which, g) for f in frameworks)
             return [(run, run) for run in made]
 

@@ -79,7 +79,8 @@ def layer(module: Any, parameters: list[Any], x: Any, key: Any) -> Any:
     """What a layer of minigrad's calculates, by JAX."""
     kind = type(module).__name__
     if kind == "Conv2d":
-        return conv2d(x, *parameters, module.stride, module.padding, module.dilation, module.groups)
+        weight, bias = parameters
+        return conv2d(x, weight, bias, module.stride, module.padding, module.dilation, module.groups)
     if kind == "Linear":
         return linear(x, *parameters)
     if kind == "ReLU":

@@ -35,7 +35,7 @@ from minigrad.zoo import lenet
 mg.manual_seed(0)
 model, x = lenet(), mg.tensor(np.random.default_rng(0).normal(size=(2, 1, 28, 28)))
 start = time.perf_counter()
-report = mg.check_module(model, (x,))
+report = mg.check_module(model, x)
 print(time.perf_counter() - start)
 """
 

@@ -43,7 +43,8 @@ def interleaved(runs: Mapping[str, Callable[[], Any]], seconds: float, least: in
 
 
 def _turn(run: Callable[[], Any], repeats: int) -> float:
-    run()  # wakes the threads and warms the caches; for a long run it is the measurement itself that repeats
+    if repeats > 1:  # wakes the threads and fills the caches, which a long run does by itself
+        run()
     start = time.perf_counter()
     for _ in range(repeats):
         run()

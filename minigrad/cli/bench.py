@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from minigrad.bench import FRAMEWORKS, Case, Framework, Minigrad, Result, all_cases, measure
-from minigrad.bench.machine import description, limits
+from minigrad.bench.machine import Limits, description, limits
 from minigrad.bench.processes import Measured, ProcessCase, process_cases
 from minigrad.bench.report import duration, table, write
 from minigrad.cli.parsing import positive_number
@@ -37,11 +38,11 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; the exit code is 0, or 1 where results differed (those cases are not timed)."""
+    """Measure and print; the exit code is 0, or 1 where a case failed (its results differed) or Ctrl-C ended it early."""
     cases, alone = _chosen(args.only)
     if args.list:
-        for case in (*alone, *cases):
-            print(case.name)
+        for name in [case.name for case in alone] + [case.name for case in cases]:
+            print(name)
         return 0
     competitors = _competitors(args.against)  # before numba is loaded, so that each sets up its threads as it would alone
     frameworks = [Minigrad(), *competitors]
@@ -49,32 +50,52 @@ def run(args: argparse.Namespace) -> int:
     if not console.is_terminal:
         console = Console(highlight=False, width=200)
     console.print(f"limits: {limit.flops / 1e9:.0f} GFLOP/s, {limit.bytes / 1e9:.1f} GB/s")
-    processes: list[Measured] = []
-    results: list[Result] = []
-    wrong: list[str] = []
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(cases) + len(alone))
-        for process in alone:
-            progress.update(task, description=process.name)
-            processes.append(process.measure(with_torch=any(f.name == "torch" for f in competitors)))
-            console.print(f"{processes[-1].name}: {processes[-1].shown} {processes[-1].other or ''}")
-            progress.advance(task)
-        for case in cases:
-            progress.update(task, description=case.name)
-            try:
-                results.append(measure(case, frameworks, limit, args.patience))
-            except MinigradError as error:
-                wrong.append(str(error))
-            else:
-                console.print(_line(results[-1]), soft_wrap=True)
-            progress.advance(task)
-    if results:
-        console.print(table(results))
+    found = _Found()
+    try:
+        _measure(cases, alone, frameworks, limit, args.patience, console, found)
+    except KeyboardInterrupt:
+        found.wrong.append("interrupted: what was measured until then is told and written")
+    if found.results:
+        console.print(table(found.results))
     if args.out is not None:
-        console.print(*(f"wrote {file}" for file in write(args.out, results, processes, description(), limit)), sep="\n")
-    for message in wrong:
+        files = write(args.out, found.results, found.processes, description(), limit)
+        console.print(*(f"wrote {file}" for file in files), sep="\n")
+    for message in found.wrong:
         console.print(message, style="red", soft_wrap=True)
-    return 1 if wrong else 0
+    return 1 if found.wrong else 0
+
+
+@dataclass
+class _Found:
+    results: list[Result] = field(default_factory=list)
+    processes: list[Measured] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def _measure(
+    cases: list[Case],
+    alone: list[ProcessCase],
+    frameworks: list[Framework],
+    limit: Limits,
+    patience: float,
+    console: Console,
+    found: _Found,
+) -> None:
+    items: list[Case | ProcessCase] = [*alone, *cases]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(items))
+        for item in items:
+            progress.update(task, description=item.name)
+            try:
+                if isinstance(item, Case):
+                    found.results.append(measure(item, frameworks, limit, patience))
+                    console.print(_line(found.results[-1]), soft_wrap=True)
+                else:
+                    found.processes.append(item.measure(with_torch=any(f.name == "torch" for f in frameworks)))
+                    console.print(f"{item.name}: {found.processes[-1].shown} {found.processes[-1].other or ''}")
+            except MinigradError as error:
+                found.wrong.append(str(error))
+            progress.advance(task)
 
 
 def _chosen(pattern: str) -> tuple[list[Case], list[ProcessCase]]:

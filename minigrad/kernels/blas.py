@@ -44,11 +44,15 @@ def matmul(a: Array, b: Array) -> Array:
     else:
         cuts = [rows * i // threads for i in range(threads + 1)]
         parts = [(a[start:end], b, out[start:end]) for start, end in itertools.pairwise(cuts)]
-    others = [_pool(threads - 1).submit(np.matmul, *part[:2], out=part[2]) for part in parts[1:]]
-    np.matmul(parts[0][0], parts[0][1], out=parts[0][2])
+    others = [_pool(threads - 1).submit(_product, *part) for part in parts[1:]]
+    _product(*parts[0])
     for other in others:
         other.result()
     return out
+
+
+def _product(a: Array, b: Array, out: Array) -> None:
+    np.matmul(a, b, out=out)
 
 
 @functools.cache
@@ -64,4 +68,5 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="minigrad-blas")
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

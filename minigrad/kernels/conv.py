@@ -59,7 +59,7 @@ def way_for(task: _Task, stride: Pair, algorithm: str | None = None) -> str:
     used = next(n for n in (4, 8, 16) if n >= min(task.outputs, lanes))  # vectors get shorter where filters are few
     filled = task.outputs / (-(-task.outputs // used) * used)
     by_pixels = task.taps / lanes * task.framed / task.row + 1.0
-    by_filters = 1.1 * task.taps / lanes / filled + 2.0
+    by_filters = 1.1 * task.taps / lanes / filled + 4.0
     return "pixels" if by_pixels < by_filters else "filters"
 
 
@@ -86,7 +86,7 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
         taps = taps.transpose(0, 1, 3, 4, 2).reshape(groups, len(reach.inner), w.shape[1])
         task = _Task(w.shape[1], len(reach.inner), dx.shape[3], reach.frame.width)
         way = way_for(task, stride, algorithm)
-        _correlate(way, dx, g, taps, nothing, reach.inner, reach.frame, reach.count, phase, stride, (1, 1))
+        _correlate(way, dx, g, taps, nothing, reach.inner, reach.frame, reach.size, phase, stride, (1, 1))
 
 
 def conv2d_weight(dw: Array, g: Array, x: Array, geometry: Geometry, algorithm: str | None = None) -> None:
@@ -144,7 +144,7 @@ class _Reach(NamedTuple):
     columns: Array
     inner: Array
     frame: Frame
-    count: Pair
+    size: Pair
 
 
 @functools.lru_cache(maxsize=1024)

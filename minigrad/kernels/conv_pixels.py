@@ -58,7 +58,7 @@ def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
 
 
 def _lanes(array: Array) -> int:
-    return machine_lanes() * 4 // array.dtype.itemsize
+    return machine_lanes() * 4 // int(array.dtype.itemsize)
 
 
 def _shapes(first: int, second: int) -> Iterator[tuple[int, int]]:
@@ -105,7 +105,9 @@ def _plan(dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry:
     filters //= groups
     frame = Frame(x[2] + 2 * padding[0], x[3] + 2 * padding[1], *padding)
     taps = offsets(channels, np.arange(r) * dilation[0], np.arange(s) * dilation[1], frame)
-    some, together = min(_shapes(filters, len(taps)), key=lambda n: _cost(*n, -(-filters // n[0]) * -(-len(taps) // n[1])))
+    some, together = min(
+        _shapes(filters, len(taps)), key=lambda n: _cost(n[0], n[1], -(-filters // n[0]) * -(-len(taps) // n[1]))
+    )
     dots = Dots(some, together, lanes, dtype)
     vectors = -(-((g[2] - 1) * frame.width + g[3]) // lanes)
     plane, area = vectors * lanes, frame.height * frame.width
@@ -126,51 +128,62 @@ def _plan(dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry:
 
 @kernel(parallel=True)
 def _planes(out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip):  # type: ignore[no-untyped-def]
+    for part in prange(len(parts) - 1):
+        share = np.int64(part)
+        _strips(share, out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip)
+
+
+@kernel
+def _strips(part, out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip):  # type: ignore[no-untyped-def]
+    """One thread's part; a function of its own, because numba compiles what stands in a parallel loop twice."""
     groups, blocks, taps, some = weights.shape
     outputs, area = filters // groups, source.shape[1] // groups * fh * fw
     length = (positions + width - 1) // width * width
-    for part in prange(len(parts) - 1):
-        frame = np.zeros(groups * area + width, source.dtype)
-        plane = np.empty(some * length, source.dtype)
-        lines = np.arange(some) * length
-        image = -1
-        for unit in range(parts[part], parts[part + 1]):
-            n, group, b = unit // (groups * blocks), unit // blocks % groups, unit % blocks
-            if n != image:
-                lay(frame, 0, fh, fw, top, left, source[n])
-                image = n
-            for p in range(0, positions, width):
-                run(strip, plane[p:], frame, group * area + p, inner, taps, lines, weights[group, b])
-            for f in range(min(some, outputs - b * some)):
-                at = group * outputs + b * some + f
-                for y in range(ho):
-                    copy_row(out, ((n * filters + at) * ho + y) * wo, plane, f * length + y * fw, wo, bias[at])
+    frame = np.zeros(groups * area + width, source.dtype)
+    plane = np.empty(some * length, source.dtype)
+    lines = np.arange(some) * length
+    image = -1
+    for unit in range(parts[part], parts[part + 1]):
+        n, group, b = unit // (groups * blocks), unit // blocks % groups, unit % blocks
+        if n != image:
+            lay(frame, 0, fh, fw, top, left, source[n])
+            image = n
+        for p in range(0, positions, width):
+            run(strip, plane[p:], frame, group * area + p, inner, taps, lines, weights[group, b])
+        for f in range(min(some, outputs - b * some)):
+            at = group * outputs + b * some + f
+            for y in range(ho):
+                copy_row(out, ((n * filters + at) * ho + y) * wo, plane, f * length + y * fw, wo, bias[at])
 
 
 @kernel(parallel=True, work=1)
 def _inner_products(total, x, g, parts, inner, rows, together, fh, fw, top, left, plane, lanes, dots):  # type: ignore[no-untyped-def]
+    for part in prange(len(parts) - 1):
+        _share_of_products(np.int64(part), total, x, g, parts, inner, rows, together, fh, fw, top, left, plane, lanes, dots)
+
+
+@kernel
+def _share_of_products(part, total, x, g, parts, inner, rows, together, fh, fw, top, left, plane, lanes, dots):  # type: ignore[no-untyped-def]
     _, groups, blocks, pieces, some, taps = total.shape
     image, planes = x.shape[1] * fh * fw, g.shape[1] * plane
     per_image = len(inner) // (2 * together)
-    for part in prange(len(parts) - 1):
-        frames = np.zeros(together * image + plane, x.dtype)
-        framed = np.zeros(together * planes, g.dtype)
-        sums = np.zeros((groups, blocks, pieces, some, taps, lanes), x.dtype)
-        for n in range(parts[part], parts[part + 1], together):
-            images = min(together, parts[part + 1] - n)
-            for i in range(images):
-                lay(frames, i * image, fh, fw, top, left, x[n + i])
-                _spread(framed, i * planes, plane, fw, g[n + i])
-            for group in range(groups):
-                for b in range(blocks):
-                    for t in range(pieces):
-                        run(dots, sums[group, b, t], frames, 0, inner, images * per_image, rows[group, b, t], framed)
+    frames = np.zeros(together * image + plane, x.dtype)
+    framed = np.zeros(together * planes, g.dtype)
+    sums = np.zeros((groups, blocks, pieces, some, taps, lanes), x.dtype)
+    for n in range(parts[part], parts[part + 1], together):
+        images = min(together, parts[part + 1] - n)
+        for i in range(images):
+            lay(frames, i * image, fh, fw, top, left, x[n + i])
+            _spread(framed, i * planes, plane, fw, g[n + i])
         for group in range(groups):
             for b in range(blocks):
                 for t in range(pieces):
-                    for f in range(some):
-                        for k in range(taps):
-                            total[part, group, b, t, f, k] = sums[group, b, t, f, k].sum()
+                    run(dots, sums[group, b, t], frames, 0, inner, images * per_image, rows[group, b, t], framed)
+    lanewise, to = sums.reshape(-1), total[part].reshape(-1)
+    for i in range(len(to)):
+        to[i] = 0
+        for lane in range(lanes):
+            to[i] += lanewise[i * lanes + lane]
 
 
 @kernel

@@ -17,24 +17,28 @@ def max_pool(out, indices, x, h, w, ho, wo, r, s, sy, sx, py, px, dy, dx):  # ty
     Tap by tap over a row of windows, without a branch on the numbers: a branch would be guessed wrongly half of the time.
     """
     for plane in prange(len(x)):
-        best, place, values = out[plane], indices[plane], x[plane]
-        for at in range(ho * wo):
-            best[at] = -np.inf
-            place[at] = -1
-        for oy in range(ho):
-            for i in range(r):
-                iy = oy * sy - py + i * dy
-                if iy >= 0 and iy < h:
-                    for j in range(s):
-                        left = j * dx - px  # of the first window's tap; those that miss the image are left out
-                        first = max(0, -(left // sx))
-                        end = min(wo, (w - 1 - left) // sx + 1)
-                        if first < end:
-                            begin = iy * w + first * sx + left
-                            if sx == 2:  # said as a number, so that it becomes plain loads and a shuffle
-                                _larger(best, place, values, oy * wo + first, begin, 2, end - first)
-                            else:
-                                _larger(best, place, values, oy * wo + first, begin, sx, end - first)
+        _max_of_plane(out[plane], indices[plane], x[plane], h, w, ho, wo, r, s, sy, sx, py, px, dy, dx)
+
+
+@kernel
+def _max_of_plane(best, place, values, h, w, ho, wo, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
+    for at in range(ho * wo):
+        best[at] = -np.inf
+        place[at] = -1
+    for oy in range(ho):
+        for i in range(r):
+            iy = oy * sy - py + i * dy
+            if iy >= 0 and iy < h:
+                for j in range(s):
+                    left = j * dx - px  # of the first window's tap; those that miss the image are left out
+                    first = max(0, -(left // sx))
+                    end = min(wo, (w - 1 - left) // sx + 1)
+                    if first < end:
+                        begin = iy * w + first * sx + left
+                        if sx == 2:  # said as a number, so that it becomes plain loads and a shuffle
+                            _larger(best, place, values, oy * wo + first, begin, 2, end - first)
+                        else:
+                            _larger(best, place, values, oy * wo + first, begin, sx, end - first)
 
 
 @kernel

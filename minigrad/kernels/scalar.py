@@ -35,7 +35,7 @@ def _compiled_exp() -> Any:
     def chosen(x):  # type: ignore[no-untyped-def]
         """By the number's type."""
 
-    @extending.overload(chosen)  # type: ignore[untyped-decorator]
+    @extending.overload(chosen)
     def choose(x):  # type: ignore[no-untyped-def]
         return (lambda x: scalar(x)) if x == types.float32 else (lambda x: math.exp(x))
 

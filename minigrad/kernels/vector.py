@@ -54,7 +54,10 @@ class Block(NamedTuple):
     vectors: int
     dtype: str
 
-    adds = True
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to what the tile holds, or begins at 0."""
+        return True
 
     @property
     def width(self) -> int:
@@ -96,7 +99,10 @@ class Strip(NamedTuple):
     lanes: int
     dtype: str
 
-    adds = False
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to what the tile holds, or begins at 0."""
+        return False
 
     @property
     def width(self) -> int:
@@ -138,7 +144,10 @@ class Dots(NamedTuple):
     lanes: int
     dtype: str
 
-    adds = True
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to what the tile holds, or begins at 0."""
+        return True
 
     @property
     def handle(self) -> Any:

@@ -39,7 +39,15 @@ Size = int | Sequence[int]
 
 
 def _conv2d_shape(
-    input: Shape, weight: Shape, bias: Shape = (), *, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    input: Shape,
+    weight: Shape,
+    bias: Shape = (),
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    algorithm: str | None = None,
 ) -> Shape:
     shown = f"conv2d: input {list(input)} (N, C, H, W), weight {list(weight)} (F, C/groups, R, S)"
     if len(input) != 4 or len(weight) != 4:
@@ -47,6 +55,10 @@ def _conv2d_shape(
     if groups < 1 or min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
         raise ShapeError(
             f"conv2d: stride {stride}, dilation {dilation} and groups {groups} must be at least 1, padding {padding} at least 0"
+        )
+    if algorithm not in (None, *kernels.WAYS) or (algorithm == "pixels" and stride != (1, 1)):
+        raise ValueError(
+            f"conv2d: algorithm {algorithm!r} with stride {stride}; there are 'filters' and, for stride 1, 'pixels'"
         )
     if weight[0] % groups or input[1] != weight[1] * groups:
         raise ShapeError(
@@ -89,7 +101,7 @@ def _weight_shape(g: Shape, input: Shape, *, window: Pair, groups: int, **geomet
 def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **settings: Any) -> Array:
     shape = _conv2d_shape(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
     out = empty(shape, input.dtype)
-    kernels.conv2d(out, input, weight, bias, Geometry(**settings))
+    kernels.conv2d(out, input, weight, bias, *_way(settings))
     if not weight.size:  # no channels, nothing to sum: the bias alone
         out[...] = 0 if bias is None else bias[:, None, None]
     return out
@@ -97,7 +109,7 @@ def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **se
 
 def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> Array:
     dx = empty(_input_shape(g.shape, weight.shape, size=size, **settings), g.dtype)
-    kernels.conv2d_input(dx, g, weight, Geometry(**settings))
+    kernels.conv2d_input(dx, g, weight, *_way(settings))
     if not weight.size:
         dx[...] = 0
     return dx
@@ -105,14 +117,22 @@ def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> A
 
 def _weight_forward(g: Array, input: Array, *, window: Pair, **settings: Any) -> Array:
     dw = empty(_weight_shape(g.shape, input.shape, window=window, **settings), g.dtype)
-    kernels.conv2d_weight(dw, g, input, Geometry(**settings))
+    kernels.conv2d_weight(dw, g, input, *_way(settings))
     return dw
+
+
+def _way(settings: dict[str, Any]) -> tuple[Geometry, str | None]:
+    """How windows lie, and which of the kernels was asked for."""
+    algorithm = settings.pop("algorithm", None)
+    return Geometry(**settings), algorithm
 
 
 # ------------------------------------------------------------------------------------------------ references, samples
 
 
-def _links(out: Shape, weight: Shape, image: Pair, *, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Any:
+def _links(
+    out: Shape, weight: Shape, image: Pair, *, stride: Pair, padding: Pair, dilation: Pair, groups: int, **_: Any
+) -> Any:
     """Every (filter, channel, tap, output pixel, input pixel) that multiply: the trilinear form, written out."""
     per_group = weight[0] // groups
     for f, c, r, s in np.ndindex(weight):
@@ -158,6 +178,9 @@ _CASES: tuple[tuple[Shape, Shape, dict[str, Any], str], ...] = (
     ((1, 2, 2, 2), (2, 2, 1, 1), _settings(padding=(2, 2)), "1x1 in a wide frame of zeros"),
     ((1, 1, 1, 3), (1, 1, 1, 3), _settings(), "one output"),
     ((0, 2, 3, 3), (2, 2, 2, 2), _settings(), "no images"),
+    ((2, 2, 5, 4), (3, 2, 3, 2), _settings(padding=(1, 2)) | {"algorithm": "pixels"}, "pixels along the lanes"),
+    ((1, 4, 4, 6), (2, 2, 2, 2), _settings(dilation=(1, 3), groups=2) | {"algorithm": "pixels"}, "pixels, groups, dilation"),
+    ((2, 2, 4, 5), (3, 2, 3, 2), _settings() | {"algorithm": "filters"}, "filters along the lanes"),
 )
 
 
@@ -183,12 +206,21 @@ def _weight_samples(rng: np.random.Generator) -> Iterator[Sample]:
 # ------------------------------------------------------------------------------------------------ the three operations
 
 
-def _by_input(g: Tensor, weight: Tensor, *, shapes: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
-    return _conv2d_input(g, weight, size=shapes[0][2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
+def _conv(h: Tensor, weight: Tensor, params: dict[str, Any]) -> Tensor:
+    return _conv2d(h, weight, **_shared(params))
 
 
-def _by_weight(g: Tensor, input: Tensor, *, shapes: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
-    return _conv2d_weight(g, input, window=shapes[1][2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
+def _by_input(g: Tensor, weight: Tensor, shape: Shape, params: dict[str, Any]) -> Tensor:
+    return _conv2d_input(g, weight, size=shape[2:], **_shared(params))
+
+
+def _by_weight(g: Tensor, input: Tensor, shape: Shape, params: dict[str, Any]) -> Tensor:
+    return _conv2d_weight(g, input, window=shape[2:], **_shared(params))
+
+
+def _shared(params: dict[str, Any]) -> dict[str, Any]:
+    """The settings that all three have: what is only one's is the length of what it gives."""
+    return {name: value for name, value in params.items() if name not in ("size", "window")}
 
 
 def _macs(out: Shape, weight: Shape) -> int:
@@ -200,7 +232,11 @@ _conv2d = register(
         "conv2d",
         _conv2d_forward,
         _conv2d_shape,
-        {"input": _by_input, "weight": _by_weight, "bias": lambda g: g.sum((0, 2, 3))},
+        {
+            "input": lambda g, weight, *, shapes, params: _by_input(g, weight, shapes[0], params),
+            "weight": lambda g, input, *, shapes, params: _by_weight(g, input, shapes[1], params),
+            "bias": lambda g: g.sum((0, 2, 3)),
+        },
         _conv2d_reference,
         _conv2d_samples,
         flops=lambda out, x, w, *bias, **_: 2 * _macs(out, w) + (math.prod(out) if bias and bias[0] else 0),
@@ -215,12 +251,8 @@ _conv2d_input = register(
         _input_forward,
         _input_shape,
         {
-            "g": lambda h, weight, *, stride, padding, dilation, groups: _conv2d(
-                h, weight, stride=stride, padding=padding, dilation=dilation, groups=groups
-            ),
-            "weight": lambda h, g, *, shapes, stride, padding, dilation, groups: _conv2d_weight(
-                g, h, window=shapes[1][2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-            ),
+            "g": lambda h, weight, *, params: _conv(h, weight, params),
+            "weight": lambda h, g, *, shapes, params: _by_weight(g, h, shapes[1], params),
         },
         _input_reference,
         _input_samples,
@@ -237,12 +269,8 @@ _conv2d_weight: Op = register(
         _weight_forward,
         _weight_shape,
         {
-            "g": lambda h, input, *, stride, padding, dilation, groups: _conv2d(
-                input, h, stride=stride, padding=padding, dilation=dilation, groups=groups
-            ),
-            "input": lambda h, g, *, shapes, stride, padding, dilation, groups: _conv2d_input(
-                g, h, size=shapes[1][2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-            ),
+            "g": lambda h, input, *, params: _conv(input, h, params),
+            "input": lambda h, g, *, shapes, params: _by_input(g, h, shapes[1], params),
         },
         _weight_reference,
         _weight_samples,
@@ -275,21 +303,27 @@ def conv2d(
     padding: Size | str = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: str | None = None,
 ) -> Tensor:
     """Cross-correlation (N, C, H, W) * (F, C/groups, R, S) -> (N, F, Ho, Wo), ``Ho = (H + 2P - D(R - 1) - 1) / S + 1``.
 
     An image (C, H, W) without a batch axis is taken too. `padding` may be 'valid' (none) or 'same' (as large as the
-    input, for stride 1). Raises ShapeError for shapes that don't fit.
+    input, for stride 1). `algorithm` says which kernels calculate it and its derivatives: 'filters', or with stride 1 'pixels'
+    (what lies along a vector's lanes); the faster for the shape unless given. Raises ShapeError for shapes that don't
+    fit, ValueError for an algorithm that there is not.
     """
     same_float("conv2d", input=input, weight=weight, bias=bias)
     if input.ndim == 3:
-        return squeeze(conv2d(unsqueeze(input, 0), weight, bias, stride, padding, dilation, groups), 0)
+        batch = unsqueeze(input, 0)
+        return squeeze(conv2d(batch, weight, bias, stride, padding, dilation, groups, algorithm=algorithm), 0)
     steps, spread = pair("conv2d stride", stride), pair("conv2d dilation", dilation)
     if isinstance(padding, str):
         input, frame = _named_padding(input, weight, padding, steps, spread)
     else:
         frame = pair("conv2d padding", padding)
-    return _conv2d(input, weight, bias, stride=steps, padding=frame, dilation=spread, groups=groups)
+    chosen = {} if algorithm is None else {"algorithm": algorithm}
+    return _conv2d(input, weight, bias, stride=steps, padding=frame, dilation=spread, groups=groups, **chosen)
 
 
 def _named_padding(

@@ -1,0 +1,205 @@
+"""What kernels share: memory, matrix products, scalar functions, both ways to convolve, beside plain numpy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad.jit import kernel, python_mode
+from minigrad.kernels import blas, conv, memory
+from minigrad.kernels.frames import Geometry
+from minigrad.kernels.scalar import exp, maximum
+from minigrad.kernels.vector import copy_row
+
+FLOAT = np.dtype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------- memory
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def test_a_block_comes_back_when_the_last_view_is_gone():
+    memory.release()
+    first = memory.empty((300, 300), FLOAT)
+    place, view = address(first), first[5:].T
+    del first
+    second = memory.empty((300, 300), FLOAT)
+    assert address(second) != place, "a view still sees it"
+    del view
+    third = memory.empty((290, 300), FLOAT)  # a little smaller: of the same class
+    assert address(third) == place
+    assert address(second) != address(third)
+
+
+def test_blocks_are_aligned_and_owned():
+    for shape in ((3,), (300, 300), (1 << 20,)):
+        array = memory.empty(shape, FLOAT)
+        assert array.shape == shape and array.flags.c_contiguous and array.flags.writeable
+        assert memory.owns_memory(array) and not memory.owns_memory(array[1:])
+    assert address(array) % 64 == 0
+
+
+def test_free_blocks_are_few():
+    memory.release()
+    kept = [memory.empty((1 << 22,), FLOAT) for _ in range(9)]
+    del kept
+    free = sum(block.size for blocks in memory._free.values() for block in blocks)
+    assert 0 < free <= 2 * memory._KEPT
+
+
+def test_a_gradient_of_reused_memory_is_the_leafs_own():
+    x = mg.tensor(np.ones((300, 300), np.float32), requires_grad=True)
+    F.relu(x).sum().backward()
+    before = x.grad.array.copy()
+    for _ in range(3):
+        F.relu(mg.tensor(np.full((300, 300), 7, np.float32)))
+    np.testing.assert_array_equal(x.grad.array, before)
+
+
+# ---------------------------------------------------------------------------------------------- matrix products
+
+
+@given(st.integers(0, 40), st.integers(0, 9), st.integers(0, 40), st.booleans(), st.booleans(), st.sampled_from("fd"))
+def test_matrix_products_in_parts(rows, inner, columns, turn_a, turn_b, kind):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(inner, rows)).astype(kind).T if turn_a else rng.normal(size=(rows, inner)).astype(kind)
+    b = rng.normal(size=(columns, inner)).astype(kind).T if turn_b else rng.normal(size=(inner, columns)).astype(kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blas, "_SPLIT_FROM", 1)
+        patch.setattr(blas, "get_num_threads", lambda: 3)
+        found = blas.matmul(a, b)
+    assert found.dtype == kind
+    np.testing.assert_allclose(found, np.einsum("ik,kj->ij", a, b), rtol=1e-4 if kind == "f" else 1e-12, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- scalar functions
+
+
+@kernel
+def _each_exp(out, x):
+    for i in range(x.size):
+        out[i] = exp(x[i])
+
+
+@kernel
+def _greatest(out, x):
+    best = x[0]
+    for i in range(x.size):
+        best = maximum(best, x[i])
+    out[0] = best
+
+
+def test_the_exponential_is_good_to_two_units_in_the_last_place():
+    x = np.concatenate([np.linspace(-87.3, 88, 40001), [0, -1e-30, 1e-30]]).astype(np.float32)
+    out = np.empty_like(x)
+    _each_exp(out, x)
+    exact = np.exp(x.astype(np.float64))
+    assert (np.abs(out - exact) / np.spacing(exact.astype(np.float32))).max() < 2
+    special = np.array([-np.inf, -1000, np.nan], np.float32)
+    _each_exp(out[:3], special)
+    np.testing.assert_array_equal(out[:3], np.array([0, 0, np.nan], np.float32))
+    wide = np.array([-700.0, 0.5])
+    _each_exp(found := np.empty(2), wide)
+    np.testing.assert_allclose(found, np.exp(wide), rtol=1e-15)
+
+
+def test_the_largest_lets_nan_win():
+    for values, largest in (([1, 3, 2], 3), ([1, np.nan, 2], np.nan), ([-np.inf, -np.inf], -np.inf)):
+        _greatest(out := np.empty(1, np.float32), np.array(values * 20, np.float32))
+        np.testing.assert_array_equal(out[0], np.float32(largest))
+
+
+@kernel
+def _copied(to, at, source, start, count, plus):
+    copy_row(to, at, source, start, count, plus)
+
+
+@given(st.integers(0, 70), st.integers(0, 3), st.integers(0, 5), st.sampled_from([np.float32, np.float64]))
+def test_rows_of_any_length_are_copied(count, at, start, kind):
+    source, expected = np.arange(80, dtype=kind), np.full(80, -1, kind)
+    found = expected.copy()
+    with python_mode():
+        _copied(expected, at, source, start, count, kind(2))
+    _copied(found, at, source, start, count, kind(2))
+    np.testing.assert_array_equal(found, expected)
+
+
+# ---------------------------------------------------------------------------------------------- convolution
+
+
+@st.composite
+def convolutions(draw):
+    groups, channels, filters = draw(st.sampled_from([1, 1, 2, 3])), draw(st.integers(1, 5)), draw(st.integers(1, 20))
+    window = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation, padding = draw(st.tuples(*[st.integers(1, 2)] * 2)), draw(st.tuples(*[st.integers(0, 2)] * 2))
+    least = [max(1, d * (k - 1) + 1 - 2 * p) for d, k, p in zip(dilation, window, padding, strict=True)]
+    image = [n + draw(st.integers(0, 20)) for n in least]
+    x = (draw(st.integers(1, 5)), channels * groups, *image)
+    stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 3)]))
+    return x, (filters * groups, channels, *window), Geometry(stride, padding, dilation, groups)
+
+
+@given(convolutions(), st.sampled_from(conv.WAYS), st.sampled_from([np.float32, np.float64]))
+def test_both_ways_to_convolve(case, way, kind):
+    torch = pytest.importorskip("torch")
+    x_shape, w_shape, geometry = case
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.normal(size=shape) for shape in (x_shape, w_shape, w_shape[:1]))
+    tx, tw = (torch.from_numpy(a).requires_grad_() for a in (x, w))
+    expected = torch.nn.functional.conv2d(tx, tw, torch.from_numpy(b), *geometry)
+    g = rng.normal(size=expected.shape)
+    by_x, by_w = torch.autograd.grad(expected, (tx, tw), torch.from_numpy(g))
+    out, dx, dw = np.empty(g.shape, kind), np.empty(x_shape, kind), np.empty(w_shape, kind)
+    x, w, b, g = (a.astype(kind) for a in (x, w, b, g))
+    conv.conv2d(out, x, w, b, geometry, way)
+    conv.conv2d_input(dx, g, w, geometry, way)
+    conv.conv2d_weight(dw, g, x, geometry, way)
+    exact = 1e-4 if kind is np.float32 else 1e-11
+    for found, wanted in ((out, expected.detach()), (dx, by_x), (dw, by_w)):
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=exact, atol=exact * 10)
+
+
+def test_infinite_pixels_reach_only_the_taps_that_see_them():
+    x, g = np.ones((1, 1, 5, 6), np.float32), np.ones((1, 1, 3, 4), np.float32)
+    x[0, 0, 0, 0] = np.inf  # seen by the first tap alone
+    found = {}
+    for way in conv.WAYS:
+        found[way] = np.empty((1, 1, 3, 3), np.float32)
+        conv.conv2d_weight(found[way], g, x, Geometry((1, 1), (0, 0), (1, 1), 1), way)
+    expected = np.full((1, 1, 3, 3), 12, np.float32)
+    expected[0, 0, 0, 0] = np.inf
+    for way in conv.WAYS:
+        np.testing.assert_array_equal(found[way], expected)
+
+
+def test_a_weights_gradient_is_no_less_accurate_than_pytorchs():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(64, 6, 14, 14)), rng.normal(size=(64, 16, 10, 10))
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float32).astype(np.float64), (5, 5), (2, 3))
+    exact = np.einsum("ncyxrs,nfyx->fcrs", windows, g.astype(np.float32).astype(np.float64))
+    x, g = x.astype(np.float32), g.astype(np.float32)
+    weight = torch.zeros(16, 6, 5, 5, requires_grad=True)
+    out = torch.nn.functional.conv2d(torch.from_numpy(x), weight)
+    theirs = torch.autograd.grad(out, weight, torch.from_numpy(g))[0].numpy()
+    for way in conv.WAYS:
+        ours = np.empty_like(theirs)
+        conv.conv2d_weight(ours, g, x, Geometry((1, 1), (0, 0), (1, 1), 1), way)
+        assert np.linalg.norm(ours - exact) <= 1.5 * np.linalg.norm(theirs - exact)
+
+
+def test_an_algorithm_can_be_chosen():
+    x, w = mg.randn(2, 3, 6, 6), mg.randn(4, 3, 3, 3).requires_grad_()
+    for way in conv.WAYS:
+        out = F.conv2d(x, w, algorithm=way)
+        np.testing.assert_allclose(out.detach().numpy(), F.conv2d(x, w).detach().numpy(), rtol=1e-5, atol=1e-5)
+        out.sum().backward()
+    with pytest.raises(ValueError, match="there are 'filters' and, for stride 1, 'pixels'"):
+        F.conv2d(x, w, algorithm="fft")
+    with pytest.raises(ValueError, match="stride"):
+        F.conv2d(x, w, stride=2, algorithm="pixels")

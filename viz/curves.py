@@ -36,7 +36,7 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], t
         error = [100 * (1 - record[f"{part}_accuracy"]) for record in history]
         losses.plot(epochs, loss, color=colour, marker=_marker(epochs), label=name)
         errors.plot(epochs, error, color=colour, marker=_marker(epochs), label=f"{name}: {error[-1]:.2f} % at the end")
-    for axes, name in ((losses, "cross-entropy"), (errors, "error in %")):
+    for axes, name in ((losses, "loss"), (errors, "error in %")):
         axes.set(xlabel="epoch", ylabel=name)
         if any(max(line.get_ydata()) > 0 for line in axes.get_lines()):
             axes.set_yscale("log", nonpositive="mask")

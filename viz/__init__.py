@@ -3,7 +3,26 @@
 from minigrad.viz.count import summary
 from minigrad.viz.draw import graph
 from minigrad.viz.drawing import Drawing
+from minigrad.viz.features import Top, backprop, deconvnet, guided_backprop, occlusion, saliency, top_images
+from minigrad.viz.observe import LayerError, activations, feature_layers, filters
 from minigrad.viz.render import RenderError
 from minigrad.viz.table import Summary
 
-__all__ = ["Drawing", "RenderError", "Summary", "graph", "summary"]
+__all__ = [
+    "Drawing",
+    "LayerError",
+    "RenderError",
+    "Summary",
+    "Top",
+    "activations",
+    "backprop",
+    "deconvnet",
+    "feature_layers",
+    "filters",
+    "graph",
+    "guided_backprop",
+    "occlusion",
+    "saliency",
+    "summary",
+    "top_images",
+]

@@ -191,14 +191,17 @@ def test_layers_that_there_are_not():
 
 
 class Rich(nn.Module):
-    """Something random, something that follows the batch, and a layer that is never called."""
+    """Something random, buffers that follow the batch or count, and a layer that is never called."""
 
     def __init__(self):
         super().__init__()
         self.conv, self.norm, self.drop = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5)
         self.head, self.spare = nn.Linear(8, 3), nn.ReLU()
+        self.register_buffer("calls", mg.zeros(1))
 
     def forward(self, x):
+        self.calls += 1
+        x = x + 0 * mg.rand(1)
         return self.head(self.drop(self.norm(self.conv(x)).relu()).flatten(1))
 
 

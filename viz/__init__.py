@@ -3,14 +3,16 @@
 from minigrad.viz.count import summary
 from minigrad.viz.draw import graph
 from minigrad.viz.drawing import Drawing
-from minigrad.viz.features import Top, backprop, deconvnet, guided_backprop, occlusion, saliency, top_images
+from minigrad.viz.features import Top, backprop, deconvnet, guided_backprop, occlusion, probabilities, saliency, top_images
 from minigrad.viz.observe import LayerError, activations, feature_layers, filters
+from minigrad.viz.picture import PictureError
 from minigrad.viz.render import RenderError
 from minigrad.viz.table import Summary
 
 __all__ = [
     "Drawing",
     "LayerError",
+    "PictureError",
     "RenderError",
     "Summary",
     "Top",
@@ -22,6 +24,7 @@ __all__ = [
     "graph",
     "guided_backprop",
     "occlusion",
+    "probabilities",
     "saliency",
     "summary",
     "top_images",

@@ -18,7 +18,7 @@ from minigrad.ops.loss import softmax
 from minigrad.viz.observe import BATCH, LayerError, as_images, layer_of, run_watched
 from minigrad.viz.rules import relu_rule
 
-__all__ = ["Top", "backprop", "deconvnet", "guided_backprop", "occlusion", "saliency", "top_images"]
+__all__ = ["Top", "backprop", "deconvnet", "guided_backprop", "occlusion", "probabilities", "saliency", "top_images"]
 
 Target = int | Sequence[int] | None
 Place = tuple[int, int] | None
@@ -127,7 +127,7 @@ def occlusion(
     step = stride if stride is not None else max(1, min(height, width) // 4)
     if not (1 <= height <= x.shape[2] and 1 <= width <= x.shape[3] and step >= 1):
         raise ShapeError(f"occlusion: a square of {height}x{width}, stride {step}, on images of {x.shape[2]}x{x.shape[3]}")
-    whole = _probabilities(model, x)
+    whole = probabilities(model, x)
     classes = _neurons(whole, target, None)
     tops, lefts = range(0, x.shape[2] - height + 1, step), range(0, x.shape[3] - width + 1, step)
     corners = list(itertools.product(tops, lefts))
@@ -138,14 +138,18 @@ def occlusion(
             covered = np.repeat(image[None], len(part), axis=0)
             for copy, (top, left) in zip(covered, part, strict=True):
                 copy[:, top : top + height, left : left + width] = fill
-            result[n, first : first + len(part)] = _probabilities(model, covered)[:, label]
+            result[n, first : first + len(part)] = probabilities(model, covered)[:, label]
     return result.reshape(len(x), len(tops), len(lefts))
 
 
-def _probabilities(model: Any, images: Array) -> Array:
-    answer = run_watched(model, make_tensor(images), {}, grad=False)[0]
+def probabilities(model: Any, images: Any) -> Array:
+    """The softmax of the model's answer to a batch of images, (N, classes).
+
+    Raises ShapeError where it answers with something else than (N, classes).
+    """
+    answer = run_watched(model, as_images(model, images), {}, grad=False)[0]
     if answer.ndim != 2:
-        raise ShapeError(f"occlusion: the model answers with {list(answer.shape)}; expected (N, classes)")
+        raise ShapeError(f"probabilities: the model answers with {list(answer.shape)}; expected (N, classes)")
     return softmax(answer, 1).array
 
 

@@ -29,8 +29,8 @@ Array = np.ndarray[Any, Any]
 FORMATS = (".png", ".svg", ".pdf")
 
 _DEEP_BLUE, _DEEP_RED = "#1d3147", "#6d1020"
-#: Between tiles.
-_GAP = "#e6e9ed"
+#: Between tiles; and how long a tile's side is, at least half of it.
+_GAP, _TILE = "#d9dde3", 30
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -78,16 +78,19 @@ def ink() -> Colormap:
 def _map(name: str, *colours: str) -> Colormap:
     from matplotlib.colors import LinearSegmentedColormap
 
-    scale = LinearSegmentedColormap.from_list(f"minigrad-{name}", list(colours))
-    scale.set_bad(_GAP)
-    return scale
+    return LinearSegmentedColormap.from_list(f"minigrad-{name}", list(colours)).with_extremes(bad=_GAP)
 
 
 # ------------------------------------------------------------------------------------------------ pictures
 
 
 def mosaic(tiles: Array, columns: int | None = None, gap: int = 1) -> Array:
-    """Tiles (n, H, W) or (n, H, W, 3) in rows of `columns` (as square as can be unless given), NaN in the gaps between."""
+    """Tiles (n, H, W) or (n, H, W, 3) in rows of `columns` (as square as can be unless given), NaN in the gaps between.
+
+    Small tiles are enlarged, pixel by pixel, so that the gaps stay thin beside them.
+    """
+    larger = max(1, _TILE // max(tiles.shape[1:3]))
+    tiles = tiles.repeat(larger, axis=1).repeat(larger, axis=2)
     n, height, width, *rest = tiles.shape
     columns = min(n, columns or math.ceil(math.sqrt(n)))
     rows = -(-n // columns)

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["draw_activations", "draw_filters", "draw_reasons", "draw_top"]
+__all__ = ["draw_activations", "draw_filters", "draw_reasons", "draw_top", "over_image"]
 
-#: Filters, channels or maps of a layer that are drawn; of more the first, and the heading says so.
-MOST = 64
+#: What is drawn of a layer; of more the first, and the heading says so: maps, filters over one channel or over three,
+#: filters over other numbers of channels, and those channels.
+_MAPS, _PLAIN, _FILTERS, _CHANNELS = 64, 128, 24, 16
+#: Pixels between filters, which are pictures full of contrast.
+_APART = 4
 #: A page across, and what a heading takes, in inches.
 _WIDTH, _HEADING = 10.0, 0.4
 
@@ -35,22 +38,25 @@ def draw_filters(weights: Mapping[str, Array], title: str = "") -> Figure:
 
     Blue weights are negative, red ones positive; the range is the layer's own.
     """
-    kept = {name: weight[:MOST, :MOST].astype(np.float64) for name, weight in weights.items()}
+    kept = {name: _first(weight).astype(np.float64) for name, weight in weights.items()}
     grids = [_filter_grid(weight.shape) for weight in kept.values()]
     figure = new_figure(_WIDTH, _height(grids, _WIDTH) + 0.3 * bool(title))
     for part, (columns, _), (name, weight) in zip(_stacked(figure, grids, _WIDTH), grids, kept.items(), strict=True):
         n, channels, *window = weights[name].shape
         text = f"{name}: {n} filters of {window[0]}x{window[1]} over {channels} channel{'s' * (channels > 1)}"
-        heading(part, text + _left_out(weights[name].shape, weight.shape, ("filters", "channels")))
+        text += _left_out(weights[name].shape, weight.shape, ("filters", "channels"))
         if channels == 3:
-            show(_axes(part), mosaic(_coloured(weight), columns), ink())
+            heading(part, text)
+            show(_axes(part), mosaic(_coloured(weight), columns, _APART), ink())
         else:
             by_channel = weight.transpose(1, 0, 2, 3).reshape(-1, *window)
-            axes = _measured(part, mosaic(by_channel, columns), by_sign=True)
-            if channels > 1:
-                axes.set_ylabel("channel", fontsize=8, color=INK.soft)
+            _measured(part, text + ", a row for each channel" * (channels > 1), by_channel, columns, True, _APART)
     figure.suptitle(title, color=INK.text)
     return figure
+
+
+def _first(weight: Array) -> Array:
+    return weight[:_PLAIN] if weight.shape[1] in (1, 3) else weight[:_FILTERS, :_CHANNELS]
 
 
 def _filter_grid(shape: Sequence[int]) -> tuple[int, float]:
@@ -72,20 +78,21 @@ def draw_activations(image: Array, maps: Mapping[str, Array], title: str = "") -
 
     Each layer has its own range.
     """
-    kept = {name: layer[:MOST] for name, layer in maps.items()}
+    kept = {name: layer[:_MAPS] for name, layer in maps.items()}
     grids = [_map_grid(layer.shape) for layer in kept.values()]
     across = _WIDTH * 5 / 6
     figure = new_figure(_WIDTH, _height(grids, across) + 0.3 * bool(title))
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 5))
+    halves = figure.subfigures(1, 2, width_ratios=(1, 5), squeeze=False)
+    left, right = halves[0]
     heading(left, "image")
     axes = left.subplots()
-    axes.set_anchor("NW")
+    axes.set_anchor("N")
     show(axes, *_shown(image[None]))
     for part, (columns, _), (name, layer) in zip(_stacked(right, grids, across), grids, kept.items(), strict=True):
         shape = maps[name].shape
         text = f"{name}: {shape[0]} map{'s' * (shape[0] > 1)} of {shape[1]}x{shape[2]}"
-        heading(part, text + _left_out(shape[:1], layer.shape[:1], ("maps",)))
-        _measured(part, mosaic(layer, columns), by_sign=bool(layer.min() < 0))
+        text += _left_out(shape[:1], layer.shape[:1], ("maps",))
+        _measured(part, text, layer, columns, bool(layer.min() < 0))
     figure.suptitle(title, color=INK.text)
     return figure
 
@@ -107,25 +114,41 @@ def _left_out(all_of: Sequence[int], drawn: Sequence[int], names: Sequence[str])
 def draw_reasons(images: Array, columns: Mapping[str, Array], labels: Sequence[str] = (), title: str = "") -> Figure:
     """Images (N, C, H, W) and, beside each, why the network answers as it does: columns by their name.
 
-    A column is (N, C, H, W), drawn by its sign, or (N, H, W), an amount; each picture has its own range.
+    A column is (N, C, H, W), drawn by its sign, or (N, H, W), an amount from 0 on; each picture has a range of its own, and
+    its end below it.
     """
-    side = min(1.45, _WIDTH / (len(columns) + 1.7))
+    side = min(1.45, _WIDTH / (len(columns) + 1.7), max(1.0, 12 / len(images)))
     height = side * images.shape[2] / images.shape[3]
-    figure = new_figure(side * (len(columns) + 1) + 1.0, (height + 0.08) * len(images) + 0.4 + 0.3 * bool(title))
+    figure = new_figure(side * (len(columns) + 1) + 1.0, (height + 0.22) * len(images) + 0.4 + 0.3 * bool(title))
     grid = figure.subplots(len(images), len(columns) + 1, squeeze=False)
     for row, image in enumerate(images):
         show(grid[row, 0], *_shown(image[None]))
         if labels:
             grid[row, 0].set_ylabel(labels[row], rotation=0, ha="right", va="center", fontsize=9, color=INK.text)
         for axes, values in zip(grid[row, 1:], columns.values(), strict=True):
+            top = float(np.nanmax(np.abs(values[row]) if values.ndim == 4 else values[row]))
             if values.ndim == 4:
                 show(axes, *_shown(values[row : row + 1], by_sign=True))
             else:
-                show(axes, values[row], sequential(), 0, float(values[row].max()) or 1.0)
+                show(axes, values[row], sequential().with_extremes(bad=INK.panel), 0, max(top, np.finfo(float).tiny))
+            axes.set_xlabel(f"{'±' * (values.ndim == 4)}{top:.2g}", fontsize=7, color=INK.soft, labelpad=1)
     for axes, name in zip(grid[0], ["image", *columns], strict=True):
         axes.set_title(name, fontsize=9.5, color=INK.text)
     figure.suptitle(title, color=INK.text)
     return figure
+
+
+def over_image(numbers: Array, image: Sequence[int], size: int, stride: int) -> Array:
+    """What `occlusion` gives for squares, (N, rows, columns), on pictures of the image's size (N, H, W).
+
+    Each number stands round the middle of its square; the rim, where no square has its middle, is NaN.
+    """
+    spread = numbers.repeat(stride, axis=1).repeat(stride, axis=2)
+    picture = np.full((len(numbers), *image), np.nan)
+    top = left = max(0, (size - stride) // 2)
+    room = spread[:, : image[0] - top, : image[1] - left]
+    picture[:, top : top + room.shape[1], left : left + room.shape[2]] = room
+    return picture
 
 
 # ------------------------------------------------------------------------------------------------ what excites
@@ -163,8 +186,8 @@ def _seen(images: Array, reconstructions: Array) -> tuple[Array, Array]:
         start = np.clip((first + last - size) // 2, 0, length - size)
         windows.append(start[..., None] + np.arange(size))
     rows, columns = windows
-    where = (*np.ogrid[: marked.shape[0], : marked.shape[1]], slice(None))
-    at = (where[0][..., None, None], where[1][..., None, None], slice(None), rows[..., :, None], columns[..., None, :])
+    channel, place = np.indices(marked.shape[:2])[..., None, None]
+    at = (channel, place, slice(None), rows[..., :, None], columns[..., None, :])
     return np.moveaxis(images[at], -1, 2), np.moveaxis(reconstructions[at], -1, 2)
 
 
@@ -178,7 +201,7 @@ def _span(marked: Array) -> tuple[Array, Array]:
 
 
 def _tile(columns: int, width: float) -> float:
-    return min(1.1, (width - 0.8) / columns)
+    return min(1.1, (width - 0.4) / columns)
 
 
 def _height(grids: Sequence[tuple[int, float]], width: float) -> float:
@@ -198,16 +221,12 @@ def _axes(part: SubFigure) -> Axes:
     return axes
 
 
-def _measured(part: SubFigure, picture: Array, by_sign: bool) -> Axes:
-    """A picture with a scale at its right."""
-    axes = _axes(part)
-    top = float(np.nanmax(np.abs(picture))) or 1.0
-    low = -top if by_sign else 0.0
-    drawn = show(axes, picture, signed() if by_sign else sequential(), low, top)
-    bar = part.colorbar(drawn, ax=axes, fraction=0.02, pad=0.01, aspect=12, ticks=[low, top], format="{x:.2g}")
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=7, length=2, colors=INK.soft)
-    return axes
+def _measured(part: SubFigure, text: str, tiles: Array, columns: int, by_sign: bool, gap: int = 1) -> None:
+    """Tiles in one range, which the heading tells."""
+    top = float(np.abs(tiles).max())
+    heading(part, f"{text}; from {-top if by_sign else 0:.2g} to {top:.2g}")
+    scale, low = (signed(), -top) if by_sign else (sequential(), 0.0)
+    show(_axes(part), mosaic(tiles.astype(np.float64), columns, gap), scale, low, top or 1.0)
 
 
 def _shown(images: Array, by_sign: bool = False) -> tuple[Array, Any, float | None, float | None]:

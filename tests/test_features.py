@@ -242,6 +242,8 @@ def test_activations_are_what_the_layers_give():
         np.testing.assert_array_equal(every[name], x.detach().array)
         np.testing.assert_array_equal(viz.activations(model, IMAGES, name), every[name])
     assert viz.feature_layers(model, IMAGES) == ["1", "2", "4"]
+    same = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Tanh())
+    assert viz.feature_layers(same, np.zeros((1, 1, 4, 4))) == ["1", "4"]
     assert viz.feature_layers(zoo.lenet5(), np.zeros((1, 1, 32, 32))) == ["f1", "f2", "f3", "f4", "f5"]
 
 

@@ -24,7 +24,7 @@ __all__ = ["draw_activations", "draw_filters", "draw_reasons", "draw_top", "over
 
 #: What is drawn of a layer; of more the first, and the heading says so: maps, filters over one channel or over three,
 #: filters over other numbers of channels, and those channels.
-_MAPS, _PLAIN, _FILTERS, _CHANNELS = 64, 128, 24, 16
+_MAPS, _PLAIN, _FILTERS, _CHANNELS = 64, 128, 24, 8
 #: Pixels between filters, which are pictures full of contrast.
 _APART = 4
 #: A page across, and what a heading takes, in inches.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
@@ -128,11 +129,19 @@ def called(model: Any, x: Tensor) -> dict[str, Any]:
 def feature_layers(model: Any, images: Any) -> list[str]:
     """The layers that give maps (N, C, H, W), in calling order.
 
-    Of layers that follow each other with maps of one shape (a convolution, its ReLU) the last stands for all.
+    Of a convolution and what follows it without changing the maps' shape (a ReLU, a normalisation) the last stands for all.
     """
     maps = {path: array.shape for path, array in activations(model, images[:1]).items() if array.ndim == 4}
     paths = list(maps)
-    return [path for path, later in zip(paths, [*paths[1:], ""], strict=True) if maps.get(later) != maps[path]]
+    return [
+        path
+        for path, later in itertools.zip_longest(paths, paths[1:])
+        if later is None or maps[later] != maps[path] or _has_windows(layer_of(model, later))
+    ]
+
+
+def _has_windows(module: Any) -> bool:
+    return any(parameter is not None and parameter.ndim > 2 for parameter in module._parameters.values())
 
 
 @overload

@@ -1,9 +1,10 @@
-"""Pictures of graphs, filters and curves. Reads graphs and models; nothing below knows of it."""
+"""Pictures of graphs, filters, features and training. Reads graphs and models; nothing below knows of it."""
 
 from minigrad.viz.count import summary
 from minigrad.viz.draw import graph
 from minigrad.viz.drawing import Drawing
 from minigrad.viz.features import Top, backprop, deconvnet, guided_backprop, occlusion, probabilities, saliency, top_images
+from minigrad.viz.histograms import Histograms, histograms
 from minigrad.viz.observe import LayerError, activations, feature_layers, filters
 from minigrad.viz.picture import PictureError
 from minigrad.viz.render import RenderError
@@ -11,6 +12,7 @@ from minigrad.viz.table import Summary
 
 __all__ = [
     "Drawing",
+    "Histograms",
     "LayerError",
     "PictureError",
     "RenderError",
@@ -23,6 +25,7 @@ __all__ = [
     "filters",
     "graph",
     "guided_backprop",
+    "histograms",
     "occlusion",
     "probabilities",
     "saliency",

@@ -57,10 +57,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) ->
 
 
 @functools.cache
-def sequential() -> Colormap:
-    """From paper to deep blue: how much of something there is."""
-    blue = FAMILIES["conv"]
-    return _map("amount", INK.paper, blue.fill, blue.line, _DEEP_BLUE)
+def sequential(family: str = "conv") -> Colormap:
+    """From paper to deep blue, or the deep colour of another family: how much of something there is."""
+    colour = FAMILIES[family]
+    return _map(family, INK.paper, colour.fill, colour.line, colour.dark_fill)
 
 
 @functools.cache

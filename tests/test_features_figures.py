@@ -101,6 +101,11 @@ def test_top_images_are_cut_to_what_the_channel_sees():
     assert (seen == 1).all()
     for (channel, place), (top, left) in corners.items():
         np.testing.assert_array_equal(own[channel, place, 0], images[channel, place, 0, top : top + 12, left : left + 10])
+    back[0, 0] = 0
+    back[0, 0, 0, 20:24, 30] = 1.0  # less of the image than others: it stands in the middle
+    own, seen = gallery._seen(images, back)
+    np.testing.assert_array_equal(own[0, 0, 0], images[0, 0, 0, 16:28, 25:35])
+    assert seen[0, 0].sum() == 4
     top = viz.Top(np.zeros((2, 3), int), np.array([[2.0, 1.0, 1.0], [0.0, 0.0, 0.0]]), np.zeros((2, 3, 2), int))
     drawn, words = pictures(draw_top(images, back, top, [0, 1], title="a layer"))
     assert len(drawn) == 4

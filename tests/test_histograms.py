@@ -55,7 +55,13 @@ def test_small_layers_are_kept_whole():
 def test_large_ones_are_sampled_and_only_some_batches_count():
     model = net()
     watch = Histograms(model, ["4", "5"], every=3, sample=7)
+    seen = []
+    model[4].register_forward_hook(lambda module, args, output: seen.append(output.array))
     learn(model, watch)
+    for part, batches in zip(watch.epochs, (seen[:4], seen[4:]), strict=True):
+        for sample, batch in zip(part["4"].values.reshape(2, 7), batches[::3], strict=True):
+            assert np.isin(sample, batch).all()
+            assert len(set(sample.tolist())) > 3
     assert [{path: (len(s.values), len(s.gradients)) for path, s in part.items()} for part in watch.epochs] == [
         {"4": (14, 14), "5": (14, 14)}  # the first and the fourth batch; layer 5 takes 40 numbers and gives 15
     ] * 2

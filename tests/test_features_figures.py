@@ -114,9 +114,12 @@ def test_top_images_are_cut_to_what_the_channel_sees():
 
 
 def test_figures_are_written_whole_or_not_at_all(tmp_path):
-    figure = draw_filters({"a": RNG.normal(size=(2, 1, 3, 3))})
+    weight = RNG.normal(size=(2, 1, 3, 3))
+    figure = draw_filters({"a": weight})
     for ending, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
-        assert save_figure(figure, tmp_path / f"a{ending}").read_bytes().startswith(start)
+        whole = save_figure(figure, tmp_path / f"a{ending}").read_bytes()
+        assert whole.startswith(start)
+        assert save_figure(draw_filters({"a": weight}), tmp_path / f"a{ending}").read_bytes() == whole
     with pytest.raises(ValueError, match=r"can't draw a \.gif; \.png, \.svg, \.pdf"):
         save_figure(figure, tmp_path / "a.gif")
     with pytest.raises(FileNotFoundError):

@@ -5,7 +5,7 @@ from minigrad.viz.draw import graph
 from minigrad.viz.drawing import Drawing
 from minigrad.viz.features import Top, backprop, deconvnet, guided_backprop, occlusion, probabilities, saliency, top_images
 from minigrad.viz.histograms import Histograms, histograms
-from minigrad.viz.observe import LayerError, activations, feature_layers, filters
+from minigrad.viz.layers import LayerError, activations, feature_layers, filters
 from minigrad.viz.picture import PictureError
 from minigrad.viz.render import RenderError
 from minigrad.viz.table import Summary

@@ -1,4 +1,4 @@
-"""Figures of what a network looks for. Each takes the arrays that `viz.features` and `viz.observe` give, and gives a figure.
+"""Figures of what a network looks for. Each takes the arrays that `viz.features` and `viz.layers` give, and gives a figure.
 
 Ink is drawn dark. Amounts run from paper to blue; what has a sign, blue below 0 and red above, the same range either way.
 """
@@ -157,7 +157,7 @@ def over_image(numbers: Array, image: Sequence[int], size: int, stride: int) -> 
 def draw_top(
     images: Array, reconstructions: Array, top: Top, channels: Sequence[int], across: int = 4, title: str = ""
 ) -> Figure:
-    """For each channel the images that excite it most, and at their right what in each does, as the deconvnet tells.
+    """For each channel the images that excite it most, and at their right what in each does it, as the deconvnet tells.
 
     `images` and `reconstructions` are (channels, count, C, H, W); `top` is of all the layer's channels. All are cut to one
     size: what a neuron of the layer sees. After Zeiler and Fergus 2014, figure 2.

@@ -20,7 +20,7 @@ from minigrad import nn
 from minigrad.core import Array, TensorBase
 from minigrad.modes import is_grad_enabled
 from minigrad.viz.figures import new_figure, sequential
-from minigrad.viz.observe import LayerError, layer_of, leaves
+from minigrad.viz.layers import LayerError, layer_of, leaves
 from minigrad.viz.palette import INK
 
 if TYPE_CHECKING:

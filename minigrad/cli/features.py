@@ -3,7 +3,7 @@
 filters.png      the windows of its convolutions
 activations.png  an image, and what each layer makes of it
 reasons.png      images, and why it answers as it does: gradients, guided backprop, deconvnet, occlusion
-top-LAYER.png    the images that excite each channel most, and what in them does
+top-LAYER.png    the images that excite each channel most, and what in them does it
 """
 
 from __future__ import annotations
@@ -151,5 +151,5 @@ def _top(model: Module, images: Array, layer: str) -> Figure:
     own = images[top.images[channels]]
     flat = own.reshape(-1, *images.shape[1:])
     back = viz.deconvnet(model, flat, np.repeat(channels, count).tolist(), layer=layer).reshape(own.shape)
-    title = f"{layer}: the images that excite each channel most, cut to what it sees, and what in them does"
+    title = f"{layer}: the images that excite each channel most, cut to what it sees, and what in them does it"
     return draw_top(own, back, top, channels.tolist(), title=title)

@@ -79,6 +79,13 @@ def test_reasons_stand_beside_their_images():
     }
 
 
+def test_traces_stay_pale():
+    amount = np.array([[[0.0, 1e-6]], [[0.0, 0.4]]])
+    images = np.zeros((2, 1, 3, 3))
+    drawn, _ = pictures(draw_reasons(images, {"lost": amount, "own": amount}, least={"lost": 0.05}))
+    assert [drawn[i].get_clim()[1] for i in (1, 2, 4, 5)] == [0.05, 1e-6, 0.4, 0.4]
+
+
 def test_occlusion_stands_round_the_middle_of_its_squares():
     numbers = np.arange(6.0).reshape(1, 2, 3)
     picture = over_image(numbers, (9, 12), size=6, stride=3)[0]

@@ -27,6 +27,8 @@ __all__ = ["draw_activations", "draw_filters", "draw_reasons", "draw_top", "over
 _MAPS, _PLAIN, _FILTERS, _CHANNELS = 64, 128, 24, 8
 #: Pixels between filters, which are pictures full of contrast.
 _APART = 4
+#: The end of the range of a picture in which there is nothing.
+_TINY = 1e-30
 #: A page across, and what a heading takes, in inches.
 _WIDTH, _HEADING = 10.0, 0.4
 
@@ -111,12 +113,19 @@ def _left_out(all_of: Sequence[int], drawn: Sequence[int], names: Sequence[str])
 # ------------------------------------------------------------------------------------------------ reasons
 
 
-def draw_reasons(images: Array, columns: Mapping[str, Array], labels: Sequence[str] = (), title: str = "") -> Figure:
+def draw_reasons(
+    images: Array,
+    columns: Mapping[str, Array],
+    labels: Sequence[str] = (),
+    least: Mapping[str, float] | None = None,
+    title: str = "",
+) -> Figure:
     """Images (N, C, H, W) and, beside each, why the network answers as it does: columns by their name.
 
-    A column is (N, C, H, W), drawn by its sign, or (N, H, W), an amount from 0 on; each picture has a range of its own, and
-    its end below it.
+    A column is (N, C, H, W), drawn by its sign, or (N, H, W), an amount from 0 on. Each picture has a range of its own, up to
+    what stands below it, but no smaller one than `least` says for its column, so that traces of an amount stay pale.
     """
+    least = least or {}
     side = min(1.45, _WIDTH / (len(columns) + 1.7), max(1.0, 12 / len(images)))
     height = side * images.shape[2] / images.shape[3]
     figure = new_figure(side * (len(columns) + 1) + 1.0, (height + 0.22) * len(images) + 0.4 + 0.3 * bool(title))
@@ -125,12 +134,12 @@ def draw_reasons(images: Array, columns: Mapping[str, Array], labels: Sequence[s
         show(grid[row, 0], *_shown(image[None]))
         if labels:
             grid[row, 0].set_ylabel(labels[row], rotation=0, ha="right", va="center", fontsize=9, color=INK.text)
-        for axes, values in zip(grid[row, 1:], columns.values(), strict=True):
+        for axes, (name, values) in zip(grid[row, 1:], columns.items(), strict=True):
             top = float(np.nanmax(np.abs(values[row]) if values.ndim == 4 else values[row]))
             if values.ndim == 4:
                 show(axes, *_shown(values[row : row + 1], by_sign=True))
             else:
-                show(axes, values[row], sequential().with_extremes(bad=INK.panel), 0, max(top, np.finfo(float).tiny))
+                show(axes, values[row], sequential().with_extremes(bad=INK.panel), 0, max(top, least.get(name, _TINY)))
             axes.set_xlabel(f"{'±' * (values.ndim == 4)}{top:.2g}", fontsize=7, color=INK.soft, labelpad=1)
     for axes, name in zip(grid[0], ["image", *columns], strict=True):
         axes.set_title(name, fontsize=9.5, color=INK.text)

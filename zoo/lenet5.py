@@ -20,7 +20,7 @@ from minigrad.tensor import Tensor
 
 __all__ = ["CONNECTIONS", "LeNet5", "bitmaps", "lenet5", "rbf_loss"]
 
-#: Which maps of S2 each map of C3 sees (table I of the paper): 60 links, each map of S2 in 10 of them.
+#: Which maps of S2 each map of C3 sees, as the paper lists them: 60 links, each map of S2 in 10 of them.
 CONNECTIONS = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),

@@ -94,12 +94,10 @@ class ConnectedConv2d(nn.Module):
         """Draw the weights; `connections` lists each output map's inputs."""
         super().__init__()
         self.connections, self.kernel_size = tuple(map(tuple, connections)), kernel_size
-        self.weight = nn.Parameter(mg.empty(sum(map(len, self.connections)), kernel_size, kernel_size))
-        self.bias = nn.Parameter(mg.zeros(len(self.connections)))
-        window, first = kernel_size**2, 0
-        for seen in self.connections:
-            _start(self.weight[first : first + len(seen)], len(seen) * window)
-            first += len(seen)
+        fans = [len(seen) for seen in self.connections]
+        starts = [_start(mg.empty(fan, kernel_size, kernel_size), fan * kernel_size**2) for fan in fans]
+        self.weight = nn.Parameter(mg.cat(starts))
+        self.bias = nn.Parameter(mg.zeros(len(fans)))
 
     def forward(self, input: Any) -> Any:
         """Apply to a batch of maps."""
@@ -169,9 +167,9 @@ class LeNet5(nn.Module):
         return -self.output(self.f7(self.f6(x)))
 
 
-def _start(weight: Tensor, fan_in: int) -> None:
+def _start(weight: Tensor, fan_in: int) -> Tensor:
     bound = math.sqrt(3 / fan_in)
-    nn.init.uniform_(weight, -bound, bound)
+    return nn.init.uniform_(weight, -bound, bound)
 
 
 def rbf_loss(scores: Tensor, labels: Tensor, floor: float = 0.1, reduction: str = "mean") -> Tensor:

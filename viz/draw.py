@@ -15,7 +15,7 @@ from minigrad.viz.gradients import backward_picture, both_picture, differentiate
 from minigrad.viz.labels import amount, byte_size, exact
 from minigrad.viz.modules import in_columns, modules_of
 from minigrad.viz.names import Names
-from minigrad.viz.picture import Item, Picture
+from minigrad.viz.picture import Item, Picture, PictureError
 from minigrad.viz.record import Recorded, record
 from minigrad.viz.repeat import repeats_folded
 from minigrad.viz.run import run
@@ -58,10 +58,10 @@ def graph(
     `exclude` take patterns of operations, families or modules. `style(item)` may return Graphviz attributes.
     `direction` is TB or LR; `theme` is auto (follows the reader's setting), light or dark; `limit` is the time for the layout,
     in seconds, after which the picture is folded by a level.
-    Raises GradientError for a tensor without a graph, ValueError for a view, module or pattern that is not there.
+    Raises GradientError for a tensor without a graph, PictureError for a view, module or pattern that is not there.
     """
     if what not in VIEWS:
-        raise ValueError(f"what={what!r}; there are {', '.join(VIEWS)}")
+        raise PictureError(f"what={what!r}; there are {', '.join(VIEWS)}")
     if not isinstance(tensor, TensorBase):
         roots, given = run(tensor, model if inputs is None else inputs)
         model = tensor
@@ -105,13 +105,13 @@ def _collapsed(picture: Picture, collapse: bool | str | Iterable[str]) -> Pictur
 
 
 def modules_named(picture: Picture, patterns: Iterable[str]) -> set[tuple[str, ...]]:
-    """The frames whose module's name fits one of the patterns; ValueError for one that fits none."""
+    """The frames whose module's name fits one of the patterns; PictureError for one that fits none."""
     found: set[tuple[str, ...]] = set()
     for pattern in patterns:
         fitting = {path for path in picture.boxes if fnmatchcase(path[-1].partition("#")[0], pattern)}
         if not fitting:
             known = ", ".join(sorted({path[-1] for path in picture.boxes}))
-            raise ValueError(f"collapse={pattern!r}: no module of that name was recorded; there are {known}")
+            raise PictureError(f"collapse={pattern!r}: no module of that name was recorded; there are {known}")
         found |= fitting
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minigrad.io.atomic import write_bytes
 from minigrad.viz.dot import dot_text
-from minigrad.viz.picture import Picture
+from minigrad.viz.picture import Picture, PictureError
 from minigrad.viz.render import FORMATS, LayoutTimeout, RenderError, can_render, rendered
 from minigrad.viz.svg import THEMES, themed
 
@@ -38,9 +38,9 @@ class Drawing:
     ) -> None:
         """Hold a picture; `coarser` gives the next smaller one, or None where there is none."""
         if theme not in THEMES:
-            raise ValueError(f"theme={theme!r}; there are {', '.join(THEMES)}")
+            raise PictureError(f"theme={theme!r}; there are {', '.join(THEMES)}")
         if direction not in ("TB", "LR"):
-            raise ValueError(f"direction={direction!r}; there are TB (top to bottom) and LR (left to right)")
+            raise PictureError(f"direction={direction!r}; there are TB (top to bottom) and LR (left to right)")
         self.picture = picture
         self.direction, self.theme, self.limit = direction, theme, limit
         self._coarser = coarser
@@ -76,12 +76,12 @@ class Drawing:
         """Write the picture to `path`, whose ending says how: .svg, .png, .pdf, .dot. Gives the path written.
 
         Without Graphviz and pygraphviz the DOT text is written beside it instead, and a warning says what to install.
-        Raises ValueError for another ending and OSError where the file can't be written.
+        Raises PictureError for another ending and OSError where the file can't be written.
         """
         path = Path(path)
         format = path.suffix.lower().lstrip(".")
         if format not in (*FORMATS, "dot"):
-            raise ValueError(f"{path}: can't draw a {path.suffix or 'file without an ending'}; .svg, .png, .pdf or .dot")
+            raise PictureError(f"{path}: can't draw a {path.suffix or 'file without an ending'}; .svg, .png, .pdf or .dot")
         if format != "dot" and not can_render():
             return self._unrendered(path)
         if format == "dot":

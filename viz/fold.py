@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from minigrad.viz.picture import Edge, Item, Path, Picture, prefixes
+from minigrad.viz.picture import Edge, Item, Path, Picture, PictureError, prefixes
 
 __all__ = [
     "coarser",
@@ -111,7 +111,7 @@ def deepest(picture: Picture) -> int:
 def folded_to_depth(picture: Picture, depth: int) -> Picture:
     """Every module `depth` frames deep (1: the model's own children) drawn as one node."""
     if depth < 1:
-        raise ValueError(f"depth={depth}: at least 1, the model's own children")
+        raise PictureError(f"depth={depth}: at least 1, the model's own children")
     return folded(picture, {path for path in picture.boxes if len(path) == depth})
 
 

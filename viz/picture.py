@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Box", "Edge", "Item", "Leaf", "Path", "Picture", "Stats", "prefixes"]
+from minigrad.errors import MinigradError
+
+__all__ = ["Box", "Edge", "Item", "Leaf", "Path", "Picture", "PictureError", "Stats", "prefixes"]
 
 #: Where an item lies: the calls of modules around it, outermost first; ``("features", "features.0")``.
 Path = tuple[str, ...]
+
+
+class PictureError(MinigradError, ValueError):
+    """A picture that can't be had as it was asked for: the message says what there is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minigrad.graph import Node
 
 __all__ = [
     "detect_anomaly",
@@ -22,6 +27,8 @@ class _Modes(threading.local):
     anomaly = False
     #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
     scope: str | None = None
+    #: Called with each node as it is recorded, the arrays that went in and the one that came out: for who looks on.
+    watcher: Callable[[Node, Sequence[Any], Any], None] | None = None
 
 
 modes = _Modes()

@@ -3,8 +3,9 @@
 from minigrad.viz.count import summary
 from minigrad.viz.draw import graph
 from minigrad.viz.drawing import Drawing
+from minigrad.viz.observe import watch
 from minigrad.viz.picture import PictureError
 from minigrad.viz.render import RenderError
 from minigrad.viz.table import Summary
 
-__all__ = ["Drawing", "PictureError", "RenderError", "Summary", "graph", "summary"]
+__all__ = ["Drawing", "PictureError", "RenderError", "Summary", "graph", "summary", "watch"]

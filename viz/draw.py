@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -13,8 +14,10 @@ from minigrad.viz.drawing import Drawing
 from minigrad.viz.fold import coarser, folded, folded_to_depth, legible, unboxed
 from minigrad.viz.gradients import backward_picture, both_picture, differentiate
 from minigrad.viz.labels import amount, byte_size, exact
+from minigrad.viz.measure import measured, was_walked
 from minigrad.viz.modules import in_columns, modules_of
 from minigrad.viz.names import Names
+from minigrad.viz.observe import watch
 from minigrad.viz.picture import Item, Picture, PictureError
 from minigrad.viz.record import Recorded, record
 from minigrad.viz.repeat import repeats_folded
@@ -40,6 +43,7 @@ def graph(
     focus: str | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
+    stats: bool | str = "auto",
     style: Callable[[Item], Mapping[str, Any] | None] | None = None,
     direction: str = "TB",
     theme: str = "auto",
@@ -56,6 +60,9 @@ def graph(
     never (False); or the names of modules to draw as one node (patterns such as ``features.*``).
     `depth` draws modules that lie deeper as one node each, `focus` only one module and what is next to it; `include` and
     `exclude` take patterns of operations, families or modules. `style(item)` may return Graphviz attributes.
+    `stats` writes values and gradients into the nodes: minimum, mean, maximum, norm; NaN and Inf in red, gradients coloured
+    from vanishing to exploding, dead ReLUs, parameters that got no gradient. 'auto': after a `backward()`. Run the step inside
+    `viz.watch()` to have the numbers in between too, which the engine does not keep.
     `direction` is TB or LR; `theme` is auto (follows the reader's setting), light or dark; `limit` is the time for the layout,
     in seconds, after which the picture is folded by a level.
     Raises GradientError for a tensor without a graph, PictureError for a view, module or pattern that is not there.
@@ -63,12 +70,13 @@ def graph(
     if what not in VIEWS:
         raise PictureError(f"what={what!r}; there are {', '.join(VIEWS)}")
     if not isinstance(tensor, TensorBase):
-        roots, given = run(tensor, model if inputs is None else inputs)
+        with watch() if stats is True else contextlib.nullcontext():
+            roots, given = run(tensor, model if inputs is None else inputs)
         model = tensor
     else:
         roots, given = [tensor], _listed(inputs)
     names = Names(model, given)
-    picture = _viewed(what, roots, names, _title(title, model))
+    picture = _viewed(what, roots, names, _title(title, model), stats)
     picture = _collapsed(picture, collapse)
     if depth is not None:
         picture = folded_to_depth(picture, depth)
@@ -83,13 +91,16 @@ def graph(
     return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=_next)
 
 
-def _viewed(what: str, roots: Sequence[TensorBase], names: Names, title: str) -> Picture:
+def _viewed(what: str, roots: Sequence[TensorBase], names: Names, title: str, stats: bool | str) -> Picture:
     edges = _edges(roots)
     if what in ("backward", "both"):
         passed = differentiate([tensor for tensor in roots if tensor.edge is not None])
         make = backward_picture if what == "backward" else both_picture
         return _with_totals(make(passed, names, f"{title}: {_TITLES[what]}"))
-    picture = _with_totals(record(edges, names, title=title))
+    recorded = record(edges, names, title=title)
+    picture = _with_totals(recorded)
+    if stats is True or (stats == "auto" and was_walked(recorded)):
+        picture = measured(replace(recorded, picture=picture), names)
     return in_columns(modules_of(picture, names)) if what == "modules" else picture
 
 
@@ -153,6 +164,6 @@ def _with_totals(recorded: Recorded) -> Picture:
         words.append(f"{amount(picture.total('macs'))} MACs")
     if any(node.saved is None for node in recorded.nodes.values()):
         words.append("walked by backward(): what was kept is freed")
-    else:
+    elif picture.total("kept"):
         words.append(f"{byte_size(picture.total('kept'))} kept for the backward pass")
     return replace(picture, notes=(" · ".join(words), *picture.notes))

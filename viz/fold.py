@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from minigrad.viz.picture import Edge, Item, Path, Picture, PictureError, prefixes
+from minigrad.viz.picture import Edge, Item, Path, Picture, PictureError, Stats, prefixes
 
 __all__ = [
     "coarser",
@@ -69,10 +69,17 @@ def summed(key: str, items: Iterable[Item], **what: object) -> Item:
         count=sum(item.count * item.times for item in parts),
         columns=max(item.columns for item in computed),
         leaves=tuple(leaf for item in parts if item.kind == "parameter" for leaf in item.leaves),
-        value=last.value,
-        gradient=last.gradient,
+        value=_telling(item.value for item in reversed(computed)),
+        gradient=_telling(item.gradient for item in reversed(computed)),
+        notes=tuple(dict.fromkeys(note for item in parts for note in item.notes))[:4],
     )
     return replace(base, **what)  # type: ignore[arg-type]  # dataclasses.replace can't know which fields
+
+
+def _telling(numbers: Iterable[Stats | None]) -> Stats | None:
+    """What to say of several: the first that is broken, or else the first."""
+    known = list(numbers)
+    return next((stats for stats in known if stats is not None and stats.broken), known[0])
 
 
 def _main_family(items: list[Item]) -> str:

@@ -92,7 +92,7 @@ def number(value: float) -> str:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "Inf" if value > 0 else "-Inf"
-    return f"{value:.3g}"
+    return f"{value + 0.0:.3g}"  # no -0
 
 
 def dtype_name(dtype: Any) -> str:

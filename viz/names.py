@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class Names:
         #: The memory of parameters and buffers, which is there anyway and not kept for a backward pass.
         self.memory = {id(owner_of(tensor.array)) for tensor in _owned(model)}
         self._inputs = list(inputs)
+
+    def parameters(self) -> Iterator[tuple[str, TensorBase]]:
+        """The model's parameters with their names."""
+        return iter(()) if self.model is None else self.model.named_parameters()
 
     def is_parameter(self, leaf: TensorBase) -> bool:
         """Whether a leaf is a parameter: of the model, or by its class."""

@@ -7,6 +7,7 @@ so that equal graphs give equal pictures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +35,19 @@ class Stats:
     nans: int = 0
     infs: int = 0
     zeros: int = 0
+    dead: int = 0  # units of a ReLU that are 0 for the whole batch
+    units: int = 0  # of how many
+
+    @property
+    def broken(self) -> bool:
+        """Whether there is a NaN or an Inf."""
+        return bool(self.nans or self.infs)
+
+    @property
+    def rms(self) -> float:
+        """The root of the mean square of the finite elements; 0 where there are none."""
+        finite = self.size - self.nans - self.infs
+        return self.norm / math.sqrt(finite) if finite else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,18 @@ class Item:
         """Whether it was given and not computed."""
         return self.kind in ("parameter", "input", "constant", "saved")
 
+    @property
+    def broken(self) -> bool:
+        """Whether a NaN or an Inf is known in a value or a gradient."""
+        numbers = (self.value, self.gradient, *(s for leaf in self.leaves for s in (leaf.value, leaf.gradient)))
+        return any(stats is not None and stats.broken for stats in numbers)
+
+    def gradients(self) -> Iterator[Stats | None]:
+        """The gradients that are known: its own and its leaves'."""
+        yield self.gradient
+        for leaf in self.leaves:
+            yield leaf.gradient
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -115,6 +141,7 @@ class Picture:
     title: str = ""
     notes: tuple[str, ...] = ()
     tight: bool = False  # small nodes, close together
+    scale: bool = False  # gradients are coloured by their size
 
     def with_items(self, items: Iterable[Item]) -> Picture:
         """The same picture with these items instead; edges that lost an end go."""

@@ -12,7 +12,7 @@ from minigrad.core import TensorBase
 from minigrad.errors import GradientError
 from minigrad.viz.drawing import Drawing
 from minigrad.viz.fold import coarser, folded, folded_to_depth, legible, unboxed
-from minigrad.viz.gradients import backward_picture, both_picture, differentiate
+from minigrad.viz.gradients import backward_picture, both_picture, differentiate, served_by
 from minigrad.viz.labels import amount, byte_size, exact
 from minigrad.viz.measure import measured, was_walked
 from minigrad.viz.modules import in_columns, modules_of
@@ -23,6 +23,7 @@ from minigrad.viz.record import Recorded, record
 from minigrad.viz.repeat import repeats_folded
 from minigrad.viz.run import run
 from minigrad.viz.select import Patterns, chosen, focused, styled
+from minigrad.viz.steps import Step, steps_of
 
 __all__ = ["VIEWS", "graph"]
 
@@ -30,6 +31,7 @@ _TITLES = {"backward": "backward pass", "both": "forward and backward"}
 VIEWS = ("graph", "modules", "backward", "both")
 
 _LEGIBLE = 300  # items; more are folded before the layout is tried
+_FOLDABLE = 4000  # in a page in which modules fold by a click
 
 
 def graph(
@@ -76,32 +78,42 @@ def graph(
     else:
         roots, given = [tensor], _listed(inputs)
     names = Names(model, given)
-    picture = _viewed(what, roots, names, _title(title, model), stats)
+    picture, steps = _viewed(what, roots, names, _title(title, model), stats)
     picture = _collapsed(picture, collapse)
     if depth is not None:
         picture = folded_to_depth(picture, depth)
     if focus is not None:
         picture = focused(picture, focus)
     picture = chosen(picture, include, exclude)
+    whole = unboxed(legible(picture, _FOLDABLE))
     if collapse is not False:
         picture = legible(picture, _LEGIBLE)
     picture = unboxed(picture)
     if style is not None:
         picture = styled(picture, style)
-    return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=_next)
+    return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=_next, whole=whole, steps=steps)
 
 
-def _viewed(what: str, roots: Sequence[TensorBase], names: Names, title: str, stats: bool | str) -> Picture:
+def _viewed(
+    what: str, roots: Sequence[TensorBase], names: Names, title: str, stats: bool | str
+) -> tuple[Picture, Sequence[Step]]:
+    """The picture of what was asked for, and the training step that it can be walked through in."""
     edges = _edges(roots)
     if what in ("backward", "both"):
         passed = differentiate([tensor for tensor in roots if tensor.edge is not None])
         make = backward_picture if what == "backward" else both_picture
-        return _with_totals(make(passed, names, f"{title}: {_TITLES[what]}"))
+        recorded = make(passed, names, f"{title}: {_TITLES[what]}")
+        return _with_totals(recorded), steps_of(passed.forward[::-1], _keys(recorded), served_by(passed, recorded), names)
     recorded = record(edges, names, title=title)
     picture = _with_totals(recorded)
     if stats is True or (stats == "auto" and was_walked(recorded)):
         picture = measured(replace(recorded, picture=picture), names)
-    return in_columns(modules_of(picture, names)) if what == "modules" else picture
+    steps = steps_of(list(recorded.nodes.values()), _keys(recorded), _keys(recorded), names)
+    return in_columns(modules_of(picture, names)) if what == "modules" else picture, steps
+
+
+def _keys(recorded: Recorded) -> dict[int, tuple[str, ...]]:
+    return {node.number: (key,) for key, node in recorded.nodes.items()}
 
 
 def _collapsed(picture: Picture, collapse: bool | str | Iterable[str]) -> Picture:

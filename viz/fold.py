@@ -107,7 +107,7 @@ def merged(picture: Picture, groups: Mapping[str, str], made: Mapping[str, Item]
             edges.setdefault((source, target, edge.kind), replace(edge, source=source, target=target))
     used = {prefix for item in items.values() for prefix in prefixes(item.path)}
     boxes = {path: box for path, box in picture.boxes.items() if path in used}
-    return replace(picture, items=items, edges=tuple(edges.values()), boxes=boxes)
+    return replace(picture, items=items, edges=tuple(edges.values()), boxes=boxes, stands=picture.standing(groups))
 
 
 def deepest(picture: Picture) -> int:

@@ -23,7 +23,7 @@ from minigrad.viz.picture import Box, Edge, Item, Leaf, Picture, prefixes
 from minigrad.viz.record import Recorded, record
 from minigrad.viz.select import bridged, only_used
 
-__all__ = ["Backward", "backward_picture", "both_picture", "differentiate"]
+__all__ = ["Backward", "backward_picture", "both_picture", "differentiate", "served_by"]
 
 
 @dataclass
@@ -85,6 +85,16 @@ def _scopes(forward: Sequence[Node]) -> Iterator[list[Node]]:
         modes.scope = before
         for node, hooks in zip(forward, kept, strict=True):
             node.hooks = hooks
+
+
+def served_by(passed: Backward, recorded: Recorded) -> dict[int, tuple[str, ...]]:
+    """By a forward node's number, the items that are its derivative."""
+    served: dict[int, tuple[str, ...]] = {}
+    for key, node in recorded.nodes.items():
+        origin = passed.origins.get(node.number)
+        if origin is not None:
+            served[origin.number] = (*served.get(origin.number, ()), key)
+    return served
 
 
 # ------------------------------------------------------------------------------------------------ pictures

@@ -8,7 +8,7 @@ so that equal graphs give equal pictures.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from minigrad.errors import MinigradError
@@ -140,6 +140,7 @@ class Picture:
     boxes: dict[Path, Box] = field(default_factory=dict)
     title: str = ""
     notes: tuple[str, ...] = ()
+    stands: Mapping[str, str] = field(default_factory=dict)  # items that were folded away -> the item that stands for them
     tight: bool = False  # small nodes, close together
     scale: bool = False  # gradients are coloured by their size
 
@@ -152,6 +153,12 @@ class Picture:
     def mapped(self, change: Callable[[Item], Item]) -> Picture:
         """The picture with every item changed; keys must stay."""
         return replace(self, items={key: change(item) for key, item in self.items.items()})
+
+    def standing(self, groups: Mapping[str, str]) -> dict[str, str]:
+        """`stands` after the items in `groups` are gone, each for the item that it names."""
+        return {key: groups.get(item, item) for key, item in self.stands.items()} | {
+            key: item for key, item in groups.items() if key != item
+        }
 
     def noted(self, note: str) -> Picture:
         """The picture with one more line under its title."""

@@ -215,7 +215,7 @@ def _fold(picture: Picture, order: Sequence[str], stretch: Stretch) -> Picture:
             edges.setdefault(replace(edge, source=source, target=target, kind=kind))
     used = {prefix for item in items.values() for prefix in prefixes(item.path)}
     boxes = {path: box for path, box in {**picture.boxes, **paths.boxes()}.items() if path in used}
-    return replace(picture, items=items, edges=tuple(edges), boxes=boxes)
+    return replace(picture, items=items, edges=tuple(edges), boxes=boxes, stands=picture.standing(twin))
 
 
 def _leaf_twins(picture: Picture, stands_for: dict[str, str]) -> dict[str, str]:

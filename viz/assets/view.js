@@ -1,0 +1,429 @@
+// What is seen and what can be done: folding, pan and zoom, search, hints, and the walk through a training step.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+const FONT = 'Helvetica, Arial, "Liberation Sans", "DejaVu Sans", sans-serif';
+
+function make(name, attributes, parent, text) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  return parent ? parent.appendChild(element) : element;
+}
+
+function tag(name, parent, text, kind) {
+  const element = parent.appendChild(document.createElement(name));
+  if (text !== undefined) element.textContent = text;
+  if (kind) element.className = kind;
+  return element;
+}
+
+function amount(value, unit) {
+  for (const [scale, prefix] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (value >= scale) return `${(value / scale).toFixed(scale === 1e3 && value >= 1e4 ? 1 : 2)} ${prefix}${unit}`;
+  }
+  return `${value} ${unit}`;
+}
+
+// ---------------------------------------------------------------------------------------------- boxes
+
+let count = 0;
+const root = { children: [], up: null, number: count++, depth: 0, first: 0 };
+const frames = data.frames.map((frame) => ({ ...frame, children: [], number: count++, first: Infinity }));
+for (const frame of frames) {
+  frame.up = frame.up < 0 ? root : frames[frame.up];
+  frame.depth = frame.up.depth + 1;
+  frame.up.children.push(frame);
+}
+const nodes = data.nodes.map((node, i) => ({ ...node, up: node.frame < 0 ? root : frames[node.frame], number: count++, first: i }));
+for (const node of nodes) {
+  node.up.children.push(node);
+  for (let at = node.up; at.up; at = at.up) at.first = Math.min(at.first, node.first);
+}
+const byId = new Map(nodes.map((node) => [node.id, node]));
+const edges = data.edges.map(([source, target, kind]) => ({ source: byId.get(source), target: byId.get(target), kind }));
+const drawnAs = new Map(); // the items of a step -> nodes; a layer in columns is several
+for (const node of nodes) (drawnAs.get(node.of) || drawnAs.set(node.of, []).get(node.of)).push(node);
+
+const inside = (frame) => frame.children.flatMap((box) => (box.children ? inside(box) : [box]));
+const folded = new Set();
+const shownAs = (box) => chain(box).find((around) => folded.has(around)) || box;
+
+/** The innermost modules are folded, level by level, until few enough nodes are left. */
+function foldToLegible() {
+  const visible = () => new Set(nodes.map(shownAs)).size;
+  for (let depth = Math.max(0, ...frames.map((frame) => frame.depth)); depth > 0 && visible() > data.legible; depth--) {
+    for (const frame of frames) if (frame.depth === depth) folded.add(frame);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- drawing
+
+const pen = document.createElement("canvas").getContext("2d");
+function widthOf(text, style) {
+  pen.font = `${style === "strong" ? "bold 12px" : style ? "11px" : "12px"} ${FONT}`;
+  return pen.measureText(text).width;
+}
+
+/** The lines of a box: [[text, style], ...] each, a shape at the right. */
+function linesOf(box) {
+  if (box.children) {
+    const all = inside(box), parameters = all.reduce((sum, node) => sum + node.sums[0], 0);
+    const told = `${all.filter((node) => !node.leaf).length} operations`;
+    return [[[box.name, "strong"], [box.about, "soft"]], [[parameters ? `${told} · ${parameters.toLocaleString("en")} parameters` : told, "soft"]]];
+  }
+  const [name, ...rest] = box.owner.split(" ");
+  const lines = box.owner ? [[[name, "strong"], [rest.join(" "), "soft"]]] : [];
+  lines.push([[box.title, box.leaf ? "" : "strong"], [box.shape, "shape"]]);
+  return [...lines, ...box.lines.map((line) => [[line, "soft"]]), ...box.notes.map((note) => [[note, "note"]])];
+}
+
+const LINE = 16, SIDE = 9;
+function size(box) {
+  if (box.children && !folded.has(box)) return [widthOf(box.name, "strong") + widthOf(box.about, "soft") + 40, 0];
+  const lines = linesOf(box);
+  const widths = lines.map((parts) => parts.reduce((sum, [text, style]) => sum + (text ? widthOf(text, style) + 8 : 0), 0));
+  return [Math.max(60, ...widths) + 2 * SIDE, lines.length * LINE + 8];
+}
+
+const stage = $("stage");
+let links = [];
+function draw() {
+  stage.replaceChildren();
+  if (!nodes.length) return;
+  links = layout(root, edges, folded, size);
+  const room = (box) => {
+    for (const child of box.children) {
+      if (!child.children || folded.has(child)) continue;
+      drawFrame(child);
+      room(child);
+    }
+  };
+  room(root);
+  for (const link of links) link.element = make("path", { class: `edge ${link.kind}`, d: lineOf(link) }, stage);
+  for (const box of new Set(nodes.map(shownAs))) drawNode(box);
+  search();
+  walk();
+}
+
+function drawFrame(frame) {
+  const kind = `frame ${frame.depth % 2 ? "odd" : ""} ${frame.times > 1 ? "repeated" : ""}`;
+  const group = make("g", { class: kind }, stage);
+  make("rect", { x: frame.x, y: frame.y, width: frame.w, height: frame.h, rx: 9 }, group);
+  const head = make("g", { class: "head", tabindex: 0, "data-frame": frame.name }, group);
+  make("rect", { x: frame.x, y: frame.y, width: frame.w, height: GAP.head - 4, fill: "transparent" }, head);
+  const text = make("text", { x: frame.x + 9, y: frame.y + 13 }, head);
+  make("tspan", { "font-weight": "bold" }, text, `\u25be ${frame.name} `);
+  make("tspan", { fill: "var(--soft)" }, text, frame.about);
+  pressed(head, () => fold(frame));
+}
+
+function drawNode(box) {
+  const within = box.children ? inside(box) : [box];
+  const some = (what) => (within.some((node) => node[what]) ? ` ${what}` : "");
+  const kind = `node ${box.children ? "folded" : ""}${box.leaf ? "leaf" : ""}${some("broken")}${some("missing")}`;
+  const group = (box.element = make("g", { class: kind, transform: `translate(${box.x},${box.y})` }, stage));
+  const family = box.children ? "other" : box.family;
+  make("rect", { width: box.w, height: box.h, rx: 7, style: `fill:var(--${family}-fill);stroke:var(--${family}-line)` }, group);
+  if (box.missing) group.firstChild.style.fill = "";
+  const steps = within.map((node) => node.step).filter((step) => step !== undefined);
+  if (steps.length) {
+    const worst = steps.reduce((a, b) => (Math.abs(b - 4) > Math.abs(a - 4) ? b : a));
+    make("rect", { x: 3, y: 5, width: 5, height: box.h - 10, rx: 2, class: "grade", style: `fill:var(--scale${worst})` }, group);
+  }
+  linesOf(box).forEach((parts, i) => {
+    let x = SIDE;
+    for (const [text, style] of parts) {
+      if (!text) continue;
+      make("text", { x: style === "shape" ? box.w - SIDE : x, y: 4 + LINE * (i + 0.5), class: style }, group, text);
+      x += widthOf(text, style) + 6;
+    }
+  });
+  group.addEventListener("pointerenter", (event) => hint(box, within, event));
+  group.addEventListener("pointerleave", () => ($("tip").hidden = true));
+  if (!box.children) return;
+  group.setAttribute("tabindex", 0);
+  group.setAttribute("data-frame", box.name);
+  pressed(group, () => fold(box));
+}
+
+/** A click that was no drag, or Enter. */
+function pressed(element, action) {
+  element.addEventListener("click", () => moved || action());
+  element.addEventListener("keydown", (event) => event.key === "Enter" && action());
+}
+
+function fold(frame) {
+  const before = [frame.x, frame.y];
+  if (!folded.delete(frame)) folded.add(frame);
+  $("tip").hidden = true;
+  draw();
+  view.x += (before[0] - frame.x) * view.scale; // what was clicked stays where it is
+  view.y += (before[1] - frame.y) * view.scale;
+  look();
+}
+
+function hint(box, within, event) {
+  const tip = $("tip");
+  tip.replaceChildren();
+  tag("b", tip, box.children ? `${box.name} ${box.about}` : [box.owner.split(" ")[0], box.title].filter(Boolean).join(" · "));
+  const table = tag("table", tip);
+  const total = (i) => within.reduce((sum, node) => sum + node.sums[i], 0);
+  const facts = box.children
+    ? [["operations", within.filter((node) => !node.leaf).length], ["parameters", total(0).toLocaleString("en")],
+      ["MACs", amount(total(1), "")], ["keeps", amount(total(2), "B")]]
+    : box.tip;
+  for (const [name, value] of facts) {
+    const row = tag("tr", table);
+    tag("td", row, name);
+    tag("td", row, String(value));
+  }
+  for (const note of within.flatMap((node) => node.notes).slice(0, 6)) tag("em", tip, note);
+  tip.hidden = false;
+  const place = $("graph").getBoundingClientRect();
+  const x = event.clientX - place.left + 16, y = event.clientY - place.top + 16;
+  tip.style.left = `${Math.max(0, Math.min(x, place.width - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${Math.max(0, Math.min(y, place.height - tip.offsetHeight - 8))}px`;
+}
+
+// ---------------------------------------------------------------------------------------------- pan and zoom
+
+const view = { x: 0, y: 0, scale: 1 };
+const look = () => stage.setAttribute("transform", `translate(${view.x},${view.y}) scale(${view.scale})`);
+
+function fit() {
+  const { width, height } = $("graph").getBoundingClientRect();
+  view.scale = Math.min(1.4, (width - 24) / root.w, (height - 24) / root.h);
+  view.x = (width - root.w * view.scale) / 2;
+  view.y = Math.max(12, (height - root.h * view.scale) / 2);
+  look();
+}
+
+/** At first so large that it can be read, from its top. */
+function begin() {
+  const { width } = $("graph").getBoundingClientRect();
+  fit();
+  if (view.scale < 0.8) {
+    view.scale = 0.8;
+    view.x = Math.max(12, (width - root.w * view.scale) / 2);
+    view.y = 12;
+    look();
+  }
+}
+
+function zoom(factor, x, y) {
+  const scale = Math.min(4, Math.max(0.02, view.scale * factor));
+  view.x = x - ((x - view.x) * scale) / view.scale;
+  view.y = y - ((y - view.y) * scale) / view.scale;
+  view.scale = scale;
+  look();
+}
+
+function centre(box) {
+  const { width, height } = $("graph").getBoundingClientRect();
+  view.x = width / 2 - (box.x + box.w / 2) * view.scale;
+  view.y = height / 2 - (box.y + box.h / 2) * view.scale;
+  look();
+}
+
+let grip = null, moved = false;
+$("graph").addEventListener("pointerdown", (event) => {
+  grip = [event.clientX - view.x, event.clientY - view.y, event.clientX, event.clientY];
+  moved = false;
+});
+window.addEventListener("pointermove", (event) => {
+  if (!grip) return;
+  moved = moved || Math.hypot(event.clientX - grip[2], event.clientY - grip[3]) > 4;
+  if (!moved) return;
+  $("graph").classList.add("held");
+  [view.x, view.y] = [event.clientX - grip[0], event.clientY - grip[1]];
+  look();
+});
+window.addEventListener("pointerup", () => {
+  grip = null;
+  $("graph").classList.remove("held");
+});
+$("graph").addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const place = $("graph").getBoundingClientRect();
+  zoom(Math.exp(-event.deltaY / 400), event.clientX - place.left, event.clientY - place.top);
+}, { passive: false });
+
+// ---------------------------------------------------------------------------------------------- search
+
+let hits = [], hit = 0;
+function search() {
+  const word = $("search").value.trim().toLowerCase();
+  const texts = (node) => [node.title, node.owner, node.shape, ...node.lines, ...chain(node).map((box) => box.name || "")];
+  hits = word ? nodes.filter((node) => texts(node).join("\n").toLowerCase().includes(word)) : [];
+  const marked = new Set(hits.map(shownAs));
+  for (const box of new Set(nodes.map(shownAs))) box.element.classList.toggle("hit", marked.has(box));
+  $("found").textContent = word ? String(hits.length) : "";
+}
+
+function toNextHit() {
+  if (!hits.length) return;
+  const node = hits[hit++ % hits.length];
+  for (const around of chain(node)) folded.delete(around);
+  draw();
+  centre(node);
+}
+
+// ---------------------------------------------------------------------------------------------- the walk
+
+const steps = data.steps, slider = $("slider");
+const boxesOf = (step) => [...new Set(step.at.flatMap((id) => drawnAs.get(id) || []).map(shownAs))];
+
+/** Marks what step `slider.value` computes, what was computed before it, and what is kept meanwhile; 0 is before the walk. */
+function walk() {
+  if (!steps.length) return;
+  const now = Number(slider.value);
+  stage.classList.toggle("walking", now > 0);
+  for (const pill of stage.querySelectorAll(".pill")) pill.remove();
+  for (const box of new Set(nodes.map(shownAs))) box.element.classList.remove("done", "now", "pulled", "pulling");
+  const kept = new Map();
+  steps.slice(0, now).forEach((step, i) => {
+    const held = !step.back && steps.length - i >= now; // its own backward step has not been
+    for (const box of boxesOf(step)) {
+      box.element.classList.add(step.back ? "pulled" : "done");
+      if (held && step.size) kept.set(box, (kept.get(box) || 0) + step.size);
+      if (i === now - 1) box.element.classList.add("now", ...(step.back ? ["pulling"] : []));
+    }
+  });
+  for (const [box, bytes] of kept) drawPill(box, amount(bytes, "B"));
+  tell(now);
+}
+
+function drawPill(box, text) {
+  const width = widthOf(text, "soft") + 10;
+  const pill = make("g", { class: "pill", transform: `translate(${box.w - width / 2 - 4},${box.h - 3})` }, box.element);
+  make("rect", { x: -width / 2, y: -8, width, height: 15, rx: 7 }, pill);
+  make("text", { y: 0 }, pill, text);
+}
+
+function tell(now) {
+  const told = $("told"), turn = steps.findIndex((step) => step.back);
+  told.replaceChildren();
+  $("where").textContent = now ? `step ${now} of ${steps.length}, ${now > turn ? "backward" : "forward"}` : `${steps.length} steps`;
+  $("memory").querySelector(".now").setAttribute("transform", `translate(${now - 0.5},0)`);
+  if (!now) {
+    tag("span", told, "Move the slider, or press play: the forward pass, then the backward pass, as the engine runs them.");
+    return;
+  }
+  const step = steps[now - 1], box = (drawnAs.get(step.at[0]) || [])[0];
+  const owner = box ? box.owner.split(" ")[0] || chain(box).at(-2)?.name || "" : "";
+  tag("b", told, `${step.back ? "pulls back through" : "computes"} ${owner} `);
+  tag("span", told, step.computed);
+  tag("br", told);
+  if (step.kept) tag("span", told, `kept: ${step.kept}   `, "kept");
+  if (step.freed) tag("span", told, `freed: ${step.freed}   `, "freed");
+  tag("span", told, `alive: ${amount(step.alive, "B")}, of it for the backward pass ${amount(step.held, "B")}`);
+}
+
+function drawMemory() {
+  const top = Math.max(1, ...steps.map((step) => step.alive)), n = steps.length, curve = $("memory");
+  curve.setAttribute("viewBox", `0 0 ${n} 100`);
+  for (const what of ["alive", "held"]) {
+    const tops = steps.map((step, i) => `L${i},${100 - (96 * step[what]) / top}H${i + 1}`).join("");
+    make("path", { class: what, d: `M0,100${tops}V100Z` }, curve);
+  }
+  const turn = steps.findIndex((step) => step.back);
+  make("path", { class: "turn", d: `M${turn},0V100` }, curve);
+  make("path", { class: "now", d: "M0,0V100", transform: "translate(-9,0)" }, curve);
+  curve.addEventListener("click", (event) => {
+    const place = curve.getBoundingClientRect();
+    go(1 + Math.floor((n * (event.clientX - place.left)) / place.width));
+  });
+  const peak = steps.findIndex((step) => step.alive === top);
+  const axis = $("axis"), legend = tag("span", axis, `peak ${amount(top, "B")} at step ${peak + 1}`);
+  for (const [colour, text] of [["saved-line", "kept for the backward pass"], ["frame", "results, and gradients on their way"]]) {
+    tag("i", legend).style.background = `var(--${colour})`;
+    legend.append(text);
+  }
+  tag("span", axis, "forward | backward; parameters, their gradients and the kernels' own memory are not counted");
+}
+
+function go(step) {
+  slider.value = Math.max(0, Math.min(steps.length, step));
+  follow();
+}
+
+/** Walks, and moves the picture where the step would be out of sight. */
+function follow() {
+  walk();
+  const step = steps[Number(slider.value) - 1], box = step && boxesOf(step)[0];
+  if (!box) return;
+  const { width, height } = $("graph").getBoundingClientRect();
+  const [x, y] = [view.x + (box.x + box.w / 2) * view.scale, view.y + (box.y + box.h / 2) * view.scale];
+  if (x < 40 || y < 40 || x > width - 40 || y > height - 40) centre(box);
+}
+
+let playing = 0;
+function play() {
+  if (playing) {
+    clearInterval(playing);
+    playing = 0;
+  } else {
+    if (Number(slider.value) >= steps.length) go(0);
+    playing = setInterval(() => (Number(slider.value) < steps.length ? go(Number(slider.value) + 1) : play()), Math.max(60, Math.min(700, 3e4 / steps.length)));
+  }
+  $("play").textContent = playing ? "pause" : "play";
+}
+
+// ---------------------------------------------------------------------------------------------- starting
+
+function legend() {
+  for (const [family, label] of data.families) {
+    const part = tag("span", $("legend"));
+    const box = tag("i", part);
+    box.style.cssText = `background:var(--${family}-fill);border-color:var(--${family}-line)`;
+    part.append(label);
+  }
+  if (!data.scale) return;
+  const part = tag("span", $("legend"), "gradients: vanishing ", "scale");
+  for (let i = 0; i < 9; i++) tag("i", part).style.background = `var(--scale${i})`;
+  part.append(" exploding; minimum … mean … maximum on pointing");
+}
+
+function dark() {
+  const now = document.documentElement.dataset.theme;
+  const night = now === "dark" || (now === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+  document.documentElement.dataset.theme = night ? "light" : "dark";
+}
+
+function start() {
+  $("title").textContent = data.title;
+  $("notes").textContent = data.notes.join("\n");
+  legend();
+  foldToLegible();
+  if (steps.length) drawMemory();
+  else $("steps").hidden = true;
+  slider.max = steps.length;
+  draw();
+  begin();
+  slider.addEventListener("input", follow);
+  $("play").addEventListener("click", play);
+  $("next").addEventListener("click", () => go(Number(slider.value) + 1));
+  $("back").addEventListener("click", () => go(Number(slider.value) - 1));
+  $("fit").addEventListener("click", fit);
+  $("theme").addEventListener("click", dark);
+  const all = (action) => () => {
+    for (const frame of frames) action(frame);
+    draw();
+    begin();
+  };
+  $("fold").addEventListener("click", all((frame) => frame.depth === 1 && folded.add(frame)));
+  $("unfold").addEventListener("click", all((frame) => folded.delete(frame)));
+  $("search").addEventListener("input", () => ((hit = 0), search()));
+  $("search").addEventListener("keydown", (event) => event.key === "Enter" && toNextHit());
+  window.addEventListener("keydown", (event) => {
+    if (event.target.matches("input[type=search], button")) return;
+    const action = { ArrowRight: () => go(Number(slider.value) + 1), ArrowLeft: () => go(Number(slider.value) - 1), " ": play, 0: fit }[event.key];
+    if (!action || (event.key !== "0" && !steps.length)) return;
+    event.preventDefault();
+    action();
+  });
+}
+
+start();

@@ -31,7 +31,7 @@ function lifted(root, edges, shown) {
     let depth = 0;
     while (a[depth] === b[depth]) depth++;
     const link = { from, to, kind, a: a[depth], b: b[depth], holder: depth ? a[depth - 1] : root, lanes: [] };
-    link.down = link.a.first < link.b.first && kind !== "again";
+    link.down = link.a.first < link.b.first && kind !== "again" && kind !== "saved";
     link.holder.links.push(link);
     known.set(name, link);
   }
@@ -60,7 +60,7 @@ function setFrame(frame, folded, size) {
     const height = Math.max(...row.map((box) => box.h));
     for (const box of row) {
       box.x += GAP.pad - left;
-      box.y = y + (height - box.h) / 2;
+      box.y = y + (box.children ? 0 : (height - box.h) / 2);
     }
     y += height + GAP.y;
   }
@@ -82,6 +82,7 @@ function inRows(frame) {
   }
   const boxes = [...frame.children].sort((one, other) => one.first - other.first);
   for (const box of boxes) box.row = Math.max(0, ...(into.get(box) || []).map((link) => link.a.row + 1));
+  if (boxes.every((box) => box.family === "saved")) boxes.forEach((box, i) => (box.row = i));
   for (const box of boxes) {
     if (!into.has(box) && out.has(box)) box.row = Math.min(...out.get(box).map((link) => link.b.row)) - 1;
   }
@@ -173,10 +174,14 @@ function moveTo(frame, x, y) {
   }
 }
 
-/** The line of a link: from bottom to top through its lanes; upward and sideways ones in a bow on the right. */
+/** The line of a link: from bottom to top through its lanes; what is kept sideways; upward ones in a bow on the right. */
 function lineOf(link) {
   const { from, to } = link;
   const start = [from.x + from.w / 2, from.y + from.h], end = [to.x + to.w / 2, to.y - 1];
+  if (link.kind === "saved") {
+    const a = [from.x + from.w, from.y + from.h / 2], b = [to.x - 1, to.y + to.h / 2], half = (a[0] + b[0]) / 2;
+    return `M${a}C${half},${a[1]} ${half},${b[1]} ${b}`;
+  }
   if (end[1] < start[1]) {
     const a = [from.x + from.w, from.y + from.h / 2], b = [to.x + to.w + 1, to.y + to.h / 2];
     const bow = Math.max(a[0], b[0]) + 24;

@@ -23,7 +23,7 @@ function amount(value, unit) {
   for (const [scale, prefix] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
     if (value >= scale) return `${(value / scale).toFixed(scale === 1e3 && value >= 1e4 ? 1 : 2)} ${prefix}${unit}`;
   }
-  return `${value} ${unit}`;
+  return `${Math.round(value)} ${unit}`;
 }
 
 // ---------------------------------------------------------------------------------------------- boxes
@@ -40,6 +40,9 @@ const nodes = data.nodes.map((node, i) => ({ ...node, up: node.frame < 0 ? root 
 for (const node of nodes) {
   node.up.children.push(node);
   for (let at = node.up; at.up; at = at.up) at.first = Math.min(at.first, node.first);
+}
+for (const frame of frames) {
+  if (frame.children.every((box) => box.family === "saved")) frame.first = -1; // what is kept stands left of its users
 }
 const byId = new Map(nodes.map((node) => [node.id, node]));
 const edges = data.edges.map(([source, target, kind]) => ({ source: byId.get(source), target: byId.get(target), kind }));
@@ -125,8 +128,7 @@ function drawNode(box) {
   const kind = `node ${box.children ? "folded" : ""}${box.leaf ? "leaf" : ""}${some("broken")}${some("missing")}`;
   const group = (box.element = make("g", { class: kind, transform: `translate(${box.x},${box.y})` }, stage));
   const family = box.children ? "other" : box.family;
-  make("rect", { width: box.w, height: box.h, rx: 7, style: `fill:var(--${family}-fill);stroke:var(--${family}-line)` }, group);
-  if (box.missing) group.firstChild.style.fill = "";
+  make("rect", { width: box.w, height: box.h, rx: 7, style: `--fill:var(--${family}-fill);--line:var(--${family}-line)` }, group);
   const steps = within.map((node) => node.step).filter((step) => step !== undefined);
   if (steps.length) {
     const worst = steps.reduce((a, b) => (Math.abs(b - 4) > Math.abs(a - 4) ? b : a));
@@ -285,9 +287,10 @@ function walk() {
   const kept = new Map();
   steps.slice(0, now).forEach((step, i) => {
     const held = !step.back && steps.length - i >= now; // its own backward step has not been
-    for (const box of boxesOf(step)) {
+    const boxes = boxesOf(step);
+    for (const box of boxes) {
       box.element.classList.add(step.back ? "pulled" : "done");
-      if (held && step.size) kept.set(box, (kept.get(box) || 0) + step.size);
+      if (held && step.size) kept.set(box, (kept.get(box) || 0) + step.size / boxes.length);
       if (i === now - 1) box.element.classList.add("now", ...(step.back ? ["pulling"] : []));
     }
   });
@@ -297,7 +300,7 @@ function walk() {
 
 function drawPill(box, text) {
   const width = widthOf(text, "soft") + 10;
-  const pill = make("g", { class: "pill", transform: `translate(${box.w - width / 2 - 4},${box.h - 3})` }, box.element);
+  const pill = make("g", { class: "pill", transform: `translate(${box.w + width / 2 + 3},${box.h / 2})` }, box.element);
   make("rect", { x: -width / 2, y: -8, width, height: 15, rx: 7 }, pill);
   make("text", { y: 0 }, pill, text);
 }
@@ -313,7 +316,7 @@ function tell(now) {
   }
   const step = steps[now - 1], box = (drawnAs.get(step.at[0]) || [])[0];
   const owner = box ? box.owner.split(" ")[0] || chain(box).at(-2)?.name || "" : "";
-  tag("b", told, `${step.back ? "pulls back through" : "computes"} ${owner} `);
+  tag("b", told, `${step.back ? "pulls back through" : "computes"} ${owner || (box ? box.title : "")}: `);
   tag("span", told, step.computed);
   tag("br", told);
   if (step.kept) tag("span", told, `kept: ${step.kept}   `, "kept");

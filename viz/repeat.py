@@ -86,7 +86,7 @@ def _wires(picture: Picture, computed: Sequence[Item]) -> Array:
     wires = np.zeros((len(computed), _SLOTS), np.int64)
     filled = np.zeros(len(computed), np.int64)
     for edge in picture.edges:
-        if edge.source in at and edge.target in at:
+        if edge.source in at and edge.target in at and edge.kind != "row":
             user = at[edge.target]
             if filled[user] < _SLOTS:
                 wires[user, filled[user]] = user - at[edge.source]

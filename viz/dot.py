@@ -20,6 +20,7 @@ _FONT = "Helvetica,Arial,sans-serif"
 _HATCHED = ":".join([KINDS["parameter"].fill, INK.hatch] * 9)  # Graphviz has no hatching: stripes
 _EDGES = {
     "data": {},
+    "across": {"constraint": "false"},
     "again": {"style": "dashed", "constraint": "false"},
     "saved": {"color": FAMILIES["norm"].line, "constraint": "false", "arrowsize": "0.5", "penwidth": "0.9"},
     "gradient": {"color": FAMILIES["loss"].line},
@@ -215,7 +216,7 @@ def _rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
 def _operation_rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
     if item.owner:
         name, _, rest = item.owner.partition(" ")
-        yield f'<FONT POINT-SIZE="10">{_bold(name, 40)}</FONT> {_soft(rest, 9)}'.rstrip(), ""
+        yield f'<FONT POINT-SIZE="10">{_bold(name, 40)}</FONT> &nbsp;{_soft(rest, 9)}'.rstrip(), ""
     yield f"{_bold(item.title)}", _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
     for line in _details(item):
         yield _soft(line), ""
@@ -226,7 +227,8 @@ def _numbers(part: Item | Leaf, name: str = "") -> Iterator[tuple[str, str]]:
     if part.value is not None:
         yield _stats(f"{name}value", part.value), ""
     if part.gradient is not None:
-        yield _stats(f"{name}gradient", part.gradient), f"BGCOLOR:{SCALE[step_of(part.gradient.rms)][0]}"
+        grade = "" if part.gradient.broken else f"BGCOLOR:{SCALE[step_of(part.gradient.rms)][0]}"
+        yield _stats(f"{name}gradient", part.gradient), grade
     if isinstance(part, Leaf) and part.missing:
         yield _coloured(f"{name}no gradient arrived", INK.alarm), ""
 

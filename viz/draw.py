@@ -11,7 +11,7 @@ from typing import Any
 from minigrad.core import TensorBase
 from minigrad.errors import GradientError
 from minigrad.viz.drawing import Drawing
-from minigrad.viz.fold import coarser, folded, folded_to_depth, legible, unboxed
+from minigrad.viz.fold import beside, coarser, folded, folded_to_depth, legible, unboxed
 from minigrad.viz.gradients import backward_picture, both_picture, differentiate, served_by
 from minigrad.viz.labels import amount, byte_size, exact
 from minigrad.viz.measure import measured, was_walked
@@ -21,7 +21,7 @@ from minigrad.viz.observe import watch
 from minigrad.viz.picture import Item, Picture, PictureError
 from minigrad.viz.record import Recorded, record
 from minigrad.viz.repeat import repeats_folded
-from minigrad.viz.run import run
+from minigrad.viz.run import as_inputs, run
 from minigrad.viz.select import Patterns, chosen, focused, styled
 from minigrad.viz.steps import Step, steps_of
 
@@ -72,12 +72,13 @@ def graph(
     if what not in VIEWS:
         raise PictureError(f"what={what!r}; there are {', '.join(VIEWS)}")
     if not isinstance(tensor, TensorBase):
-        with watch() if stats is True else contextlib.nullcontext():
-            roots, given = run(tensor, model if inputs is None else inputs)
+        given = as_inputs(model if inputs is None else inputs)
         model = tensor
+        names = Names(model, given)
+        with names.noticing(), watch() if stats is True else contextlib.nullcontext():
+            roots, _ = run(model, given)
     else:
-        roots, given = [tensor], _listed(inputs)
-    names = Names(model, given)
+        roots, names = [tensor], Names(model, _listed(inputs))
     picture, steps = _viewed(what, roots, names, _title(title, model), stats)
     picture = _collapsed(picture, collapse)
     if depth is not None:
@@ -89,6 +90,8 @@ def graph(
     if collapse is not False:
         picture = legible(picture, _LEGIBLE)
     picture = unboxed(picture)
+    if what == "graph":
+        picture = beside(picture)
     if style is not None:
         picture = styled(picture, style)
     return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=_next, whole=whole, steps=steps)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from minigrad.viz.picture import Edge, Item, Path, Picture, PictureError, Stats, prefixes
 
 __all__ = [
+    "beside",
     "coarser",
     "deepest",
     "folded",
@@ -166,6 +167,30 @@ def legible(picture: Picture, most: int) -> Picture:
             break
         picture = smaller
     return picture.noted(f"{before:,} items folded into {len(picture.items)}") if len(picture.items) < before else picture
+
+
+_TALL = 18  # operations one above the other that still fit a page
+
+
+def beside(picture: Picture) -> Picture:
+    """A tall chain of a few large modules with its modules beside each other, so that it fits a page."""
+    computed = [item for item in picture.items.values() if not item.is_leaf]
+    rooms: dict[str, int] = {}
+    for item in computed:
+        if not item.path:
+            return picture
+        rooms[item.path[0]] = rooms.get(item.path[0], 0) + 1
+
+    def crosses(edge: Edge) -> bool:
+        one, other = picture.items[edge.source], picture.items[edge.target]
+        return bool(one.path and other.path and one.path[0] != other.path[0])
+
+    bridges = [edge for edge in picture.edges if crosses(edge)]
+    chain = len(bridges) == len(rooms) - 1 == len({edge.source for edge in bridges})
+    if len(computed) <= _TALL or not chain or not 2 <= len(rooms) <= 3 or min(rooms.values()) < _TALL // 3:
+        return picture
+    edges = (replace(edge, kind="across") if edge in bridges else edge for edge in picture.edges)
+    return replace(picture, edges=tuple(edges))
 
 
 def segmented(picture: Picture, most: int) -> Picture:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from minigrad.core import Array, TensorBase
+from minigrad.graph import Node
+from minigrad.modes import modes
 from minigrad.viz.labels import compact, shortened
 
 __all__ = ["Names", "owner_of"]
@@ -35,6 +38,7 @@ class Names:
         #: The memory of parameters and buffers, which is there anyway and not kept for a backward pass.
         self.memory = {id(owner_of(tensor.array)) for tensor in _owned(model)}
         self._inputs = list(inputs)
+        self._taken: dict[tuple[int, str], TensorBase] = {}  # (node, slot) -> the input that it took and did not keep
 
     def parameters(self) -> Iterator[tuple[str, TensorBase]]:
         """The model's parameters with their names."""
@@ -51,6 +55,30 @@ class Names:
         if leaf.name:
             return leaf.name
         return self._input_at(lambda given: given is leaf)
+
+    @contextlib.contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Inside the block, notice which nodes take the inputs: what they don't keep could not be told afterwards."""
+        owners = {id(owner_of(given.array)): given for given in self._inputs if isinstance(given, TensorBase)}
+
+        def look(node: Node, arrays: Sequence[Array | None], out: Array) -> None:
+            if before is not None:
+                before(node, arrays, out)
+            slots = node.op.slots(len(arrays))
+            for slot, array, edge in zip(slots, arrays, node.edges, strict=True):
+                if edge is None and array is not None and id(owner_of(array)) in owners:
+                    self._taken[node.number, slot] = owners[id(owner_of(array))]
+
+        before, modes.watcher = modes.watcher, look
+        try:
+            yield
+        finally:
+            modes.watcher = before
+
+    def taken_at(self, node: Node, slot: str) -> Array | None:
+        """The input's array that a node was noticed to take."""
+        given = self._taken.get((node.number, slot))
+        return given.array if given is not None else None
 
     def input_name(self, array: Array) -> str:
         """What the input is called that holds this array, or nothing."""

@@ -148,7 +148,8 @@ def _title(item: Item) -> str:
 
 def _worst(item: Item, leaves: Sequence[Leaf]) -> int | None:
     """Where on the scale its gradients stand: the one that is furthest from ordinary."""
-    known = [stats for stats in (item.gradient, *(leaf.gradient for leaf in leaves)) if stats is not None]
+    gradients = (item.gradient, *(leaf.gradient for leaf in leaves))
+    known = [stats for stats in gradients if stats is not None and not stats.broken]
     middle = len(SCALE) // 2
     return max((step_of(stats.rms) for stats in known), key=lambda step: abs(step - middle), default=None)
 

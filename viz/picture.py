@@ -114,7 +114,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From what was computed first to what uses it. `kind` is data, again (from the step before), saved or gradient."""
+    """From what was computed first to what uses it. `kind` is data, across (to what stands beside), again (from the step
+    before), saved, gradient, or row (invisible: stand level).
+    """
 
     source: str
     target: str

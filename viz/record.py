@@ -192,11 +192,11 @@ class _Sources:
             name = self.names.of(leaf) or slot
         else:
             saved = (node.saved or {}).get(slot)
-            given = self.names.input_name(saved.array) if saved is not None else None
-            if not shape or (saved is not None and not given and _uninteresting(node, saved.array)):
+            array = saved.array if saved is not None else self.names.taken_at(node, slot)
+            given = self.names.input_name(array) if array is not None else None
+            if not shape or (array is not None and not given and _uninteresting(node, array)):
                 return
-            array = saved.array if saved is not None else None
-            memory = id(owner_of(saved.array)) if saved is not None else 0
+            memory = id(owner_of(array)) if array is not None else 0
             identity = (memory, shape) if memory else (key, slot)
             kind = "input" if given or slot in ("input", "x") else "constant"
             name = given or slot

@@ -188,6 +188,19 @@ def test_a_models_run_shows_its_values():
     assert all(it.value is not None for it in drawing.picture.items.values() if not it.is_leaf)
 
 
+def test_a_repeated_block_shows_the_nan_of_any():
+    x = mg.ones(2, requires_grad=True)
+    with viz.watch():
+        y = x
+        for _ in range(30):
+            y = (y * 2).exp().log()  # exp overflows after a few
+        y.sum().backward()
+    drawing = viz.graph(y.sum())
+    folded = {it.title: it for it in drawing.picture.items.values() if it.times == 30}
+    assert set(folded) == {"mul", "exp", "log"}
+    assert folded["exp"].broken and "NaN or Inf first appears here" in folded["exp"].notes
+
+
 def test_a_folded_module_tells_of_the_nan_within():
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 2))
     model[0][0].weight.array[0, 0] = np.nan

@@ -138,8 +138,8 @@ class _Content:
     def _sums(self, item: Item) -> list[int]:
         """Parameters, MACs and bytes kept; a parameter that several operations use counts at the first."""
         own = [other for other in self.within.get(item.key, []) if self.users[other.key][0] == item.key]
-        parameters = item.parameters * item.times + sum(other.parameters * other.times for other in own)
-        return [parameters, item.macs * item.times, item.kept * item.times]
+        parameters = item.whole("parameters") + sum(other.whole("parameters") for other in own)
+        return [parameters, item.whole("macs"), item.whole("kept")]
 
 
 def _title(item: Item) -> str:

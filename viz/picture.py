@@ -86,6 +86,7 @@ class Item:
     keeps: tuple[str, ...] = ()
     count: int = 1  # how many operations it stands for
     times: int = 1  # how often it is repeated; its numbers are those of one
+    kept_in_all: int | None = None  # over all repeats, where that is known to be other than `kept` times `times`
     leaves: tuple[Leaf, ...] = ()
     columns: int = 1  # groups of channels that don't see each other
     value: Stats | None = None
@@ -98,6 +99,12 @@ class Item:
     def is_leaf(self) -> bool:
         """Whether it was given and not computed."""
         return self.kind in ("parameter", "input", "constant", "saved")
+
+    def whole(self, what: str) -> int:
+        """`macs`, `flops`, `parameters` or `kept` over all repeats."""
+        if what == "kept" and self.kept_in_all is not None:
+            return self.kept_in_all
+        return int(getattr(self, what)) * self.times
 
     @property
     def broken(self) -> bool:
@@ -173,7 +180,7 @@ class Picture:
 
     def total(self, what: str) -> int:
         """The sum of `macs`, `flops`, `parameters` or `kept` over all items."""
-        return sum(int(getattr(item, what)) * item.times for item in self.items.values())
+        return sum(item.whole(what) for item in self.items.values())
 
 
 def prefixes(path: Path) -> Iterator[Path]:

@@ -194,8 +194,9 @@ def test_a_repeated_block_shows_the_nan_of_any():
         y = x
         for _ in range(30):
             y = (y * 2).exp().log()  # exp overflows after a few
-        y.sum().backward()
-    drawing = viz.graph(y.sum())
+        loss = y.sum()
+        loss.backward()
+    drawing = viz.graph(loss)
     folded = {it.title: it for it in drawing.picture.items.values() if it.times == 30}
     assert set(folded) == {"mul", "exp", "log"}
     assert folded["exp"].broken and "NaN or Inf first appears here" in folded["exp"].notes

@@ -228,12 +228,13 @@ def _fold(picture: Picture, order: Sequence[str], stretch: Stretch) -> Picture:
 
 
 def _troubled(picture: Picture, twin: dict[str, str]) -> dict[str, Item]:
-    """By the item that stands for several, the first of them in which something is wrong: that is what it must show."""
+    """By the item that stands for several, the one of them to show where something is wrong: with a note, if there is one."""
     found: dict[str, Item] = {}
     for key, first in twin.items():
         item = picture.items[key]
-        if item.broken or any(leaf.missing for leaf in item.leaves):
-            found.setdefault(first, item)
+        wrong = item.broken or any(leaf.missing for leaf in item.leaves)
+        if wrong and (first not in found or (item.notes and not found[first].notes)):
+            found[first] = item
     return found
 
 

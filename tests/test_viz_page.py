@@ -181,16 +181,22 @@ def test_nan_is_said_in_words_that_json_knows():
 
 # ------------------------------------------------------------------------------------------------ in a browser
 
-#: Runs at the end of the page and leaves what it saw in the document's element.
-EXERCISE = """
-<script>{
-const seen = [], noted = (name, value) => seen.push([name, value]);
-const drawn = () => document.querySelectorAll("#stage .node").length;
+#: Whether any two of the nodes drawn lie on each other; the answer stands in the document's element.
+OVERLAP = """
+<script>
 const overlap = () => {
   const boxes = [...new Set(nodes.map(shownAs))];
   return boxes.some((a, i) => boxes.slice(i + 1).some((b) =>
     a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h));
 };
+document.documentElement.dataset.overlap = overlap();
+</script></body>"""
+
+#: Runs at the end of the page and leaves what it saw in the document's element.
+EXERCISE = """
+<script>{
+const seen = [], noted = (name, value) => seen.push([name, value]);
+const drawn = () => document.querySelectorAll("#stage .node").length;
 noted("nodes", drawn());
 noted("overlap", overlap());
 const slider = document.getElementById("slider");
@@ -254,7 +260,7 @@ def test_a_browser_folds_searches_and_steps_without_a_word_in_its_console(tmp_pa
     model = nn.Sequential(
         OrderedDict(first=nn.Sequential(nn.Linear(4, 4), nn.ReLU()), last=nn.Sequential(nn.Linear(4, 4), nn.Tanh()))
     )
-    text = viz.graph(model, (1, 4)).html.replace("</body>", EXERCISE)
+    text = viz.graph(model, (1, 4)).html.replace("</body>", OVERLAP).replace("</body>", EXERCISE)
     document, console = opened(text, tmp_path)
     assert console == []
     seen = json.loads(re.search(r'data-seen="(.*?)"', document).group(1).replace("&quot;", '"'))
@@ -290,8 +296,9 @@ def test_a_browser_shows_every_kind_of_picture(what, tmp_path):
         with nn.init.skip():
             model = zoo.alexnet()
         drawing = viz.graph(model, (1, 3, 227, 227), what="both" if what == "both" else "modules")
-    document, console = opened(drawing.html, tmp_path)
+    document, console = opened(drawing.html.replace("</body>", OVERLAP), tmp_path)
     assert console == []
+    assert 'data-overlap="false"' in document
     assert document.count('class="node') >= 5
     if what == "awkward":
         assert '{{script}}.a&lt;b&gt;&amp;"c"' in document

@@ -115,6 +115,15 @@ def test_parameters_without_gradient_are_hatched():
     assert drawing.dot.count("style=striped") == 1 and "no gradient arrived" in drawing.dot
 
 
+def test_a_parameter_that_the_backward_pass_left_out_is_hatched():
+    model = Net()
+    loss = model(mg.ones(2, 3)).sum()
+    loss.backward(inputs=[model.second.weight])
+    drawing = viz.graph(loss, model)
+    missing = {leaf.name for it in drawing.picture.items.values() for leaf in it.leaves if leaf.missing}
+    assert missing == {f"{m}.{p}" for m in ("first", "second", "forgotten") for p in ("weight", "bias")} - {"second.weight"}
+
+
 def test_drawing_gradients_before_backward_warns():
     model = Net()
     loss = model(mg.randn(5, 3)).sum()

@@ -10,7 +10,7 @@ function layout(root, edges, folded, size) {
   const show = (box, as) => {
     const self = as || (box.children && folded.has(box) ? box : null);
     if (self || !box.children) shown.set(box, self || box);
-    box.links = [];
+    Object.assign(box, { links: [], entering: [], leaving: [] });
     for (const child of box.children || []) show(child, self);
   };
   show(root, null);
@@ -30,9 +30,13 @@ function lifted(root, edges, shown) {
     const a = chain(from), b = chain(to);
     let depth = 0;
     while (a[depth] === b[depth]) depth++;
-    const link = { from, to, kind, a: a[depth], b: b[depth], holder: depth ? a[depth - 1] : root, lanes: [] };
+    const link = { from, to, kind, a: a[depth], b: b[depth], lanes: [], exits: [], entries: [] };
     link.down = link.a.first < link.b.first && kind !== "again" && kind !== "saved";
-    link.holder.links.push(link);
+    (depth ? a[depth - 1] : root).links.push(link);
+    if (link.down) {
+      for (let k = depth; k + 1 < a.length; k++) a[k].leaving.push({ link, box: a[k + 1] });
+      for (let k = depth; k + 1 < b.length; k++) b[k].entering.push({ link, box: b[k + 1] });
+    }
     known.set(name, link);
   }
   return [...known.values()];
@@ -60,6 +64,7 @@ function setFrame(frame, folded, size) {
     const height = Math.max(...row.map((box) => box.h));
     for (const box of row) {
       box.x += GAP.pad - left;
+      if (box.lane) box.h = height;
       box.y = y + (box.children ? 0 : (height - box.h) / 2);
     }
     y += height + GAP.y;
@@ -72,7 +77,7 @@ function setFrame(frame, folded, size) {
   frame.lanes = all.filter((box) => box.lane);
 }
 
-/** Rows by longest path; links that pass a row get a lane in it, so that they go round what stands there. */
+/** Rows by longest path; links that pass a row, also on their way into or out of the frame, get a lane in it. */
 function inRows(frame) {
   const down = frame.links.filter((link) => link.down);
   const into = new Map(), out = new Map();
@@ -93,18 +98,29 @@ function inRows(frame) {
     box.below = [];
     put(box);
   }
-  for (const link of down) {
-    let last = link.a;
-    for (let row = link.a.row + 1; row < link.b.row; row++) {
-      const lane = { lane: true, row, w: GAP.lane, h: 0, above: [last], below: [] };
-      last.below.push(lane);
-      link.lanes.push(lane);
+  const pass = (from, first, stop, to) => {
+    const lanes = [];
+    let last = from;
+    const join = (next) => {
+      if (last && next) {
+        last.below.push(next);
+        next.above.push(last);
+      }
+      last = next;
+    };
+    for (let row = first; row < stop; row++) {
+      const lane = { lane: true, row, w: GAP.lane, h: 0, above: [], below: [] };
       put(lane);
-      last = lane;
+      join(lane);
+      lanes.push(lane);
     }
-    last.below.push(link.b);
-    link.b.above.push(last);
-  }
+    join(to);
+    return lanes;
+  };
+  const count = rows.length;
+  for (const link of down) link.lanes = pass(link.a, link.a.row + 1, link.b.row, link.b);
+  for (const { link, box } of frame.leaving) link.exits.push(...pass(box, box.row + 1, count, null));
+  for (const { link, box } of frame.entering) link.entries.unshift(...pass(null, 0, box.row, box));
   return rows.filter(Boolean);
 }
 
@@ -188,7 +204,8 @@ function lineOf(link) {
     return `M${a}C${bow},${a[1]} ${bow},${b[1]} ${b}`;
   }
   let line = `M${start}`, last = start;
-  for (const next of [...link.lanes.map((lane) => [lane.x + lane.w / 2, lane.y]), end]) {
+  const through = (lane) => [[lane.x + lane.w / 2, lane.y], [lane.x + lane.w / 2, lane.y + lane.h]];
+  for (const next of [...[...link.exits, ...link.lanes, ...link.entries].flatMap(through), end]) {
     const half = (last[1] + next[1]) / 2;
     line += `C${last[0]},${half} ${next[0]},${half} ${next}`;
     last = next;

@@ -82,7 +82,7 @@ function linesOf(box) {
   return [...lines, ...box.lines.map((line) => [[line, "soft"]]), ...box.notes.map((note) => [[note, "note"]])];
 }
 
-const LINE = 16, SIDE = 9;
+const LINE = 16, SIDE = 11;
 function size(box) {
   if (box.children && !folded.has(box)) return [widthOf(box.name, "strong") + widthOf(box.about, "soft") + 40, 0];
   const lines = linesOf(box);

@@ -15,7 +15,7 @@ from minigrad.viz.page import page
 from minigrad.viz.picture import Picture, PictureError
 from minigrad.viz.render import FORMATS, LayoutTimeout, RenderError, can_render, rendered
 from minigrad.viz.steps import Step
-from minigrad.viz.svg import THEMES, themed
+from minigrad.viz.svg import THEMES, darkened, themed
 
 __all__ = ["Drawing"]
 
@@ -78,7 +78,8 @@ class Drawing:
         end = time.monotonic() + self.limit
         while True:
             try:
-                return rendered(self.dot, format, timeout=share)
+                dot = darkened(self.dot) if self.theme == "dark" and format != "svg" else self.dot
+                return rendered(dot, format, timeout=share)
             except LayoutTimeout:
                 smaller = self._coarser(self.picture) if self._coarser else None
                 if smaller is None:

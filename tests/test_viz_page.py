@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 
@@ -150,6 +151,11 @@ def test_the_page_is_whole_and_needs_nobody():
     assert set(re.findall(r"https?://[^\"'\s<]*", text)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", text)
     assert text.count("</script") == 2  # the name of a module does not end one
+
+
+def test_scripts_stay_short():
+    for path in (Path(viz.__file__).parent / "assets").iterdir():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name
 
 
 def test_names_come_through_as_they_are():

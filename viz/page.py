@@ -19,6 +19,7 @@ from minigrad.viz.steps import Sizes, Step
 
 __all__ = ["page"]
 
+_SCRIPTS = ("layout.js", "view.js", "walk.js")
 _MOST_STEPS = 2000  # positions of the slider; more operations share one
 _LEGIBLE = 60  # nodes shown at first; modules are folded until it is so few
 
@@ -40,7 +41,7 @@ def page(picture: Picture, steps: Sequence[Step], theme: str = "auto") -> str:
         .replace("{{theme}}", theme)
         .replace("{{title}}", html.escape(shortened(picture.title or "minigrad", 80)))
         .replace("{{style}}", _colours() + _asset("style.css"))
-        .replace("{{script}}", _asset("layout.js") + _asset("view.js"))
+        .replace("{{script}}", "\n".join(map(_asset, _SCRIPTS)))
         .replace("{{data}}", text.replace("<", "\\u003c"))  # last: data may say anything, also {{script}}
     )
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from minigrad.graph import Node
+from typing import Any
 
 __all__ = [
     "detect_anomaly",
@@ -27,8 +23,9 @@ class _Modes(threading.local):
     anomaly = False
     #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
     scope: str | None = None
-    #: Called with each node as it is recorded, the arrays that went in and the one that came out: for who looks on.
-    watcher: Callable[[Node, Sequence[Any], Any], None] | None = None
+    #: For who looks on: called, if set, with each node as it is recorded, the list of arrays that went in (None where an
+    #: input is absent) and the array that came out.
+    watcher: Any = None
 
 
 modes = _Modes()

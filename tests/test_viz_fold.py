@@ -222,6 +222,36 @@ def test_a_model_from_a_users_tensors_knows_its_input_where_nothing_keeps_it():
     assert [item.title for item in items.values() if item.kind in ("input", "constant")] == ["input"]
 
 
+def test_buffers_have_their_names():
+    class Codes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 4)
+            self.register_buffer("codes", mg.randn(2, 4))
+
+        def forward(self, x: mg.Tensor) -> mg.Tensor:
+            return (self.layer(x) - self.codes).tanh()
+
+    items = viz.graph(Codes(), mg.randn(2, 3)).picture.items
+    assert [item.title for item in items.values() if item.kind == "constant"] == ["codes"]
+
+
+def test_a_layer_has_the_colour_of_what_is_typical_of_it():
+    class Squash(nn.Module):
+        def forward(self, x: mg.Tensor) -> mg.Tensor:
+            return (x * 2).tanh() * 1.7
+
+    picture = viz.graph(nn.Sequential(nn.Linear(2, 2), Squash()), (1, 2), what="modules").picture
+    assert [item.family for item in picture.items.values() if item.kind == "layer"] == ["linear", "activation"]
+
+
+def test_what_is_kept_is_drawn_between_the_passes(lenet):
+    svg = viz.graph(lenet, SHAPE, what="both").svg
+    (kept,) = (float(x) for x in re.findall(r'x="([-\d.]+)"[^>]*>kept by the forward pass<', svg))
+    passes = [float(x) for x in re.findall(r'x="([-\d.]+)"[^>]*>features.relu1<', svg)]
+    assert min(passes) < kept < max(passes)
+
+
 def test_both_passes_keep_what_the_forward_pass_keeps(lenet):
     picture = viz.graph(lenet, SHAPE, what="both").picture
     assert picture.total("kept") == viz.summary(lenet, SHAPE).kept

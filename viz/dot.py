@@ -124,11 +124,16 @@ class _Frames:
     def write(self, graph: graphviz.Digraph, path: Path = ()) -> None:
         for item in self.items.get(path, ()):
             graph.node(item.key, **_node_attributes(item, self.dtype))
-        for child in self.children.get(path, ()):
+        for child in sorted(self.children.get(path, ()), key=self._is_kept, reverse=True):
             with graph.subgraph(name=f"cluster{self.number}") as frame:
                 self.number += 1
                 frame.attr(**_frame_attributes(self.picture.boxes[child], len(child)))
                 self.write(frame, child)
+
+    def _is_kept(self, path: Path) -> bool:
+        """Whether a frame holds only what is kept; written first, it comes to stand left, between the passes."""
+        within = self.items.get(path, ())
+        return bool(within) and all(item.kind == "saved" for item in within)
 
 
 def _beside(picture: Picture) -> dict[str, str]:
@@ -239,7 +244,7 @@ def _layer_rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
     line = f"{name} {_soft(item.settings)}" if item.settings and not item.parameters else name
     yield line, _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
     if item.parameters:
-        counts = f"{exact(item.parameters)} parameters · {amount(item.macs)} MACs"
+        counts = f"{exact(item.parameters)} parameters" + (f" · {amount(item.macs)} MACs" if item.macs else "")
         yield _soft(f"{item.settings} · {counts}" if item.settings else counts), ""
 
 

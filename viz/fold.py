@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from minigrad.viz.palette import FAMILIES
 from minigrad.viz.picture import Edge, Item, Path, Picture, PictureError, Stats, prefixes
 
 __all__ = [
@@ -85,7 +86,7 @@ def _telling(numbers: Iterable[Stats | None]) -> Stats | None:
 
 def _main_family(items: list[Item]) -> str:
     """The family of the operation with most work in it; of equals the first."""
-    return max(items, key=lambda item: (item.macs, item.family not in ("other", "movement"))).family
+    return max(items, key=lambda item: (item.macs, item.family in FAMILIES and item.family != "other")).family
 
 
 def merged(picture: Picture, groups: Mapping[str, str], made: Mapping[str, Item]) -> Picture:

@@ -38,6 +38,7 @@ class Names:
         #: The memory of parameters and buffers, which is there anyway and not kept for a backward pass.
         self.memory = {id(owner_of(tensor.array)) for tensor in _owned(model)}
         self._inputs = list(inputs)
+        self._buffers = [] if model is None else list(model.named_buffers())
         self._taken: dict[tuple[int, str], TensorBase] = {}  # (node, slot) -> the input that it took and did not keep
 
     def parameters(self) -> Iterator[tuple[str, TensorBase]]:
@@ -58,8 +59,9 @@ class Names:
 
     @contextlib.contextmanager
     def noticing(self) -> Iterator[None]:
-        """Inside the block, notice which nodes take the inputs: what they don't keep could not be told afterwards."""
-        owners = {id(owner_of(given.array)): given for given in self._inputs if isinstance(given, TensorBase)}
+        """Inside the block, notice which nodes take inputs and buffers: what they don't keep could not be told afterwards."""
+        given = [*(tensor for _, tensor in self._buffers), *self._inputs]
+        owners = {id(owner_of(tensor.array)): tensor for tensor in given if isinstance(tensor, TensorBase)}
 
         def look(node: Node, arrays: Sequence[Array | None], out: Array) -> None:
             if before is not None:
@@ -76,9 +78,13 @@ class Names:
             modes.watcher = before
 
     def taken_at(self, node: Node, slot: str) -> Array | None:
-        """The input's array that a node was noticed to take."""
+        """The input's or buffer's array that a node was noticed to take."""
         given = self._taken.get((node.number, slot))
         return given.array if given is not None else None
+
+    def buffer_name(self, array: Array) -> str:
+        """What the buffer is called that holds this array, or nothing."""
+        return next((name for name, tensor in self._buffers if owner_of(tensor.array) is owner_of(array)), "")
 
     def input_name(self, array: Array) -> str:
         """What the input is called that holds this array, or nothing."""

@@ -199,7 +199,7 @@ class _Sources:
             memory = id(owner_of(array)) if array is not None else 0
             identity = (memory, shape) if memory else (key, slot)
             kind = "input" if given or slot in ("input", "x") else "constant"
-            name = given or slot
+            name = given or (self.names.buffer_name(array) if array is not None else "") or slot
         origin = Origin(leaf, array, node, slot)
         source = self.known.setdefault((identity, side), _Source(name, kind, shape, dtype_name(dtype), origin, memory, side))
         source.users.append(key)

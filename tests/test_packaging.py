@@ -24,6 +24,7 @@ def test_a_wheel_installed_elsewhere_works(tmp_path):
         ours |= {f"minigrad/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")}
     assert ours <= set(names), ours - set(names)
     assert "minigrad/py.typed" in names
+    assert {f"minigrad/viz/assets/{path.name}" for path in (ROOT / "viz" / "assets").iterdir()} <= set(names)
 
     target = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(target)

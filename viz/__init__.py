@@ -6,6 +6,7 @@ from minigrad.viz.drawing import Drawing
 from minigrad.viz.features import Top, backprop, deconvnet, guided_backprop, occlusion, probabilities, saliency, top_images
 from minigrad.viz.histograms import Histograms, histograms
 from minigrad.viz.layers import LayerError, activations, feature_layers, filters
+from minigrad.viz.observe import watch
 from minigrad.viz.picture import PictureError
 from minigrad.viz.render import RenderError
 from minigrad.viz.table import Summary
@@ -31,4 +32,5 @@ __all__ = [
     "saliency",
     "summary",
     "top_images",
+    "watch",
 ]

@@ -50,7 +50,8 @@ def collect(problem: Problem, seeded: Seeded, rng: np.random.Generator, nondet_t
     if any(finding.kind == "error" for finding in evidence.findings):
         return evidence
     base = flat(evidence.outputs)
-    evidence.cotangents = [split(_cotangent(rng, base.size), evidence.outputs) for _ in range(2)]
+    drawn = [np.full(base.size, number) if problem.unit else _cotangent(rng, base.size) for number in (1.0, 2.0)]
+    evidence.cotangents = [split(g, evidence.outputs) for g in drawn]
     second = run(problem.inputs)
     if not _same(base, flat(second.outputs), nondet_tol):
         evidence.add("nondeterministic", "forward gives different outputs for the same inputs and the same seed")

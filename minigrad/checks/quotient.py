@@ -7,6 +7,7 @@ is h f'' and halves with h, at a kink it stays.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -96,7 +97,8 @@ class Quotients:
         tiny = 1e-30
         arrays[which][at] += 1j * tiny
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)  # an imaginary part thrown away
                 out = self.value(arrays)
         except Exception:  # whatever a function does to numbers it was not written for
             return None

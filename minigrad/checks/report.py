@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,23 +86,60 @@ class Report:
         """The short names of every hypothesis that explains a wrong gradient here, without repetition."""
         return list(dict.fromkeys(d.kind for i in self.inputs for d in i.diagnoses))
 
-    def text(self) -> str:
-        """The report in words."""
+    def to_dict(self, numbers: bool = True) -> dict[str, Any]:
+        """The report as plain data for JSON; without `numbers` nothing in it tells the right gradient."""
+        return {
+            "label": self.label,
+            "status": self.status,
+            "ok": self.ok,
+            "mode": self.mode,
+            "seed": self.seed,
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            "inputs": [_input_data(report, numbers) for report in self.inputs],
+            "diagnoses": self.diagnoses,
+            "reproduce": self.reproduce,
+        }
+
+    def text(self, numbers: bool = True) -> str:
+        """The report in words; without `numbers` the table of values is left out."""
         lines = [f"gradient check of {self.label}: {self.status.upper()}"]
         lines += [f"  {'!' if finding.fatal else '-'} {finding.message}" for finding in self.findings]
         for report in self.inputs:
-            lines += ["  " + line for line in _input_lines(report, self._projected(report.name))]
+            lines += ["  " + line for line in _input_lines(report, self._projected(report.name), numbers)]
         if self.reproduce and not self.ok:
             lines.append(f"  again: {self.reproduce}")
         return "\n".join(lines)
 
-    __str__ = text
+    def __str__(self) -> str:
+        return self.text()
 
     def _projected(self, name: str) -> list[Projection]:
         return [p for p in self.projections if p.name == name]
 
 
-def _input_lines(report: InputReport, projected: list[Projection]) -> list[str]:
+def _input_data(report: InputReport, numbers: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "name": report.name,
+        "shape": list(report.x.shape),
+        "ok": report.ok,
+        "elements": int(report.x.size),
+        "verdicts": {v.name.lower(): report.count(v) for v in Verdict},
+        "diagnoses": [dataclasses.asdict(d) for d in report.diagnoses],
+    }
+    if numbers:
+        fields = ("analytic", "numeric", "error", "up", "down", "step")
+        data["worst"] = [
+            {"index": list(at)} | {key: _finite(getattr(report, key)[at]) for key in fields} for at in report.worst()
+        ]
+    return data
+
+
+def _finite(number: Any) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return float(number) if np.isfinite(number) else None
+
+
+def _input_lines(report: InputReport, projected: list[Projection], numbers: bool) -> list[str]:
     looked = int(report.verdict.size) - report.count(Verdict.SKIPPED)
     shape = "x".join(map(str, report.x.shape)) or "scalar"
     if not looked and projected:
@@ -114,7 +152,8 @@ def _input_lines(report: InputReport, projected: list[Projection]) -> list[str]:
     if report.ok:
         return lines
     lines += [f"  diagnosis: {diagnosis}" for diagnosis in report.diagnoses]
-    lines += ["  " + line for line in _table(report)]
+    if numbers:
+        lines += ["  " + line for line in _table(report)]
     return lines
 
 

@@ -160,15 +160,15 @@ def main(number: int) -> None:
     connection.sendall(frame({"isolation": had}))
     try:
         server = _Server(_load(job["file"]), job)
-        reply: dict[str, Any] = {"loaded": True}
+        reply = frame({"loaded": True})
     except BaseException as error:  # SystemExit too: whatever the submission raises
         connection.sendall(frame(_trouble(error)))
         os._exit(0)
     while True:
-        connection.sendall(frame(reply))
+        connection.sendall(reply)
         request = read(receive)
         try:
             with np.errstate(all="ignore"):
-                reply = server.answer(request)
+                reply = frame(server.answer(request))
         except BaseException as error:
-            reply = _trouble(error)
+            reply = frame(_trouble(error))

@@ -31,8 +31,10 @@ def isolate(job: dict[str, Any]) -> list[str]:
     """Lock this process in; gives what was had: 'files', 'network', 'processes', 'user', 'limits'.
 
     `job` says where the submission lies (`folder`), where a new root may be mounted (`root`), which folders must be readable
-    in it (`readable`) and which must not (`hidden`), and `seconds`, `memory` (bytes), `files` (open at once), `disk` (bytes).
-    Returns in the process that is to run the student's code, with its working directory in the submission.
+    in it (`readable`) and which must not (`hidden`), and `seconds`, `memory` (bytes), `files` (open at once), `disk` (bytes),
+    `processes`. Returns in the process that is to run the student's code, with its working directory in the submission.
+
+    A superuser becomes nobody, unless Python itself lies where nobody can't read it and there is no file system of its own.
     """
     folder, had, private = job["folder"], [], False
     root = os.getuid() == 0
@@ -44,7 +46,7 @@ def isolate(job: dict[str, Any]) -> list[str]:
         _become_init()
         private = not root
     os.chdir(folder)
-    if root and _drop_to_nobody():
+    if root and ("files" in had or all(map(readable_by_all, job["readable"]))) and _drop_to_nobody():
         had.append("user")
     if sys.platform == "linux":
         _no_more_rights(private)
@@ -55,9 +57,10 @@ def isolate(job: dict[str, Any]) -> list[str]:
 def readable_by_all(path: str) -> bool:
     """Whether every user can enter the folder and read in it."""
     there = Path(path).resolve()
-    if not there.exists() or not there.stat().st_mode & 0o004:
+    try:
+        return bool(there.stat().st_mode & 0o004) and all(parent.stat().st_mode & 0o001 for parent in there.parents)
+    except OSError:
         return False
-    return all(parent.stat().st_mode & 0o001 for parent in there.parents)
 
 
 def _libc() -> ctypes.CDLL:
@@ -102,7 +105,7 @@ def _new_root(job: dict[str, Any]) -> str:
         if inside and os.path.isdir(root + path) and not any(r == path or r.startswith(path + "/") for r in job["readable"]):
             _mount("tmpfs", root + path, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=4k,mode=755")
     shutil.copytree(job["folder"], root + "/submission")
-    os.mkdir(root + "/tmp")
+    os.makedirs(root + "/tmp", exist_ok=True)
     for name in (root + "/submission", root + "/tmp"):
         os.chmod(name, 0o777)
     os.chdir(root)

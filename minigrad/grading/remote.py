@@ -17,7 +17,7 @@ from minigrad.checks.plain import Arguments, as_outputs
 from minigrad.checks.problem import Problem, Run
 from minigrad.core import Array
 from minigrad.grading.sandbox import CodeError, Gone, Student
-from minigrad.grading.spec import Check
+from minigrad.grading.spec import Check, SpecError
 
 __all__ = ["compare_outputs", "measured_by_reference", "reference_outputs", "remote_problem"]
 
@@ -51,7 +51,10 @@ class _Pull:
         parts = reply.get("parts")
         if not isinstance(parts, list) or len(parts) != self.count:
             raise CodeError(f"backward gives no list of {self.count} gradients")
-        return [part if part is None or isinstance(part, np.ndarray) else np.array(np.nan) for part in parts]
+        for part in parts:
+            if not (part is None or isinstance(part, np.ndarray)):
+                raise CodeError(f"backward gives something that is no array of numbers: {part!r}"[:200])
+        return parts
 
 
 def remote_problem(student: Student, check: Check, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> Problem:
@@ -180,7 +183,10 @@ def reference_outputs(check: Check, arguments: Mapping[str, Any], settings: Mapp
 
 def _right(check: Check, values: list[Any], keywords: dict[str, Any]) -> list[Array]:
     assert check.reference is not None
-    return as_outputs(_without_cache(check, check.reference(*values, **keywords)), check.name)
+    try:
+        return as_outputs(_without_cache(check, check.reference(*values, **keywords)), check.name)
+    except Exception as error:  # whatever a teacher's own function raises: the student is not to blame
+        raise SpecError(f"the reference of {check.name} can't be evaluated: {type(error).__name__}: {error}") from error
 
 
 def _without_cache(check: Check, result: Any) -> list[Any]:

@@ -37,6 +37,7 @@ _MOST_OUTPUT, _MOST_SUBMISSION = 4000, 64 << 20
 _BOOT = """
 import importlib, os, sys, types
 root, number, whole = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "whole"
+sys.path += [path for path in sys.argv[4:] if path not in sys.path]
 if not whole:
     for name in ("minigrad", "minigrad.checks", "minigrad.grading"):
         sys.modules[name] = types.ModuleType(name)
@@ -96,7 +97,8 @@ class Student:
         self._socket = ours
         whole = self.job["kind"] == "module"
         package = str(Path(minigrad.__file__).parent)
-        words = [sys.executable, "-I", "-B", "-X", "utf8", "-c", _BOOT, package, str(theirs.fileno()), "whole" if whole else "small"]
+        words = [sys.executable, "-I", "-B", "-X", "utf8", "-c", _BOOT, package, str(theirs.fileno())]
+        words += ["whole" if whole else "small", *_libraries(), *([str(Path(package).parent)] if whole else [])]
         try:
             self._process = subprocess.Popen(
                 words,
@@ -250,9 +252,15 @@ def _environment() -> dict[str, str]:
     return kept | dict.fromkeys(threads, "1") | {"HOME": "/tmp", "MPLBACKEND": "Agg", "NUMBA_DISABLE_JIT": "1", "TZ": "UTC"}
 
 
+def _libraries() -> list[str]:
+    """Where installed packages lie for this interpreter, in its order."""
+    found = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages") and Path(path).is_dir()]
+    return [*found, str(Path(np.__file__).parent.parent)]
+
+
 def _needed(whole: bool) -> list[str]:
     """The folders of Python and its packages; minigrad's own only where the submission is written in it."""
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, str(Path(np.__file__).parent.parent)}
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *_libraries()}
     if whole:
         paths |= {str(Path(p)) for name in ("minigrad", "minigrad.nn") for p in sys.modules[name].__path__}
     for path in list(paths):

@@ -116,6 +116,8 @@ class Check:
             raise SpecError("backward: a pair needs one, and nothing else has one")
         if self.part == "forward" and self.reference is None and self.verify is None:
             raise SpecError("part: 'forward' compares with a reference; name one, or a ready check that has one")
+        if self.reference is not None and self.kind in ("layer", "module"):
+            raise SpecError("reference: a layer's or module's parameters are its own, so a reference can't know them")
         if not math.isfinite(self.points) or self.points < 0:
             raise SpecError(f"points: {self.points} is not a number from 0 on")
 

@@ -17,7 +17,7 @@ import numpy as np
 __all__ = ["Other", "WireError", "frame", "read"]
 
 _LENGTHS = struct.Struct("<II")
-_MOST_HEADER, _MOST_BODY, _MOST_AXES = 1 << 20, 1 << 28, 16
+_MOST_HEADER, _MOST_BODY, _MOST_AXES, _LONGEST_AXIS = 1 << 20, 1 << 28, 16, 1 << 31
 _TYPES = {"?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "F", "D"}
 
 
@@ -70,7 +70,7 @@ def read(receive: Callable[[int], bytes]) -> dict[str, Any]:
 
 
 def _array(char: Any, shape: Any, body: bytes, at: int) -> tuple[np.ndarray[Any, Any], int]:
-    whole = isinstance(shape, list) and all(type(n) is int and 0 <= n < 1 << 31 for n in shape)
+    whole = isinstance(shape, list) and all(type(n) is int and 0 <= n < _LONGEST_AXIS for n in shape)
     if char not in _TYPES or not whole or len(shape) > _MOST_AXES:
         raise WireError("an array of no known type or shape")
     end = at + math.prod(shape) * np.dtype(char).itemsize
@@ -88,6 +88,8 @@ def _plain(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
             array = array.astype(complex if array.dtype.char == "G" else float)
         if array.dtype.char not in _TYPES:
             return {"other": f"array of {array.dtype}"[:80]}
+        if array.ndim > _MOST_AXES or max(array.shape, default=0) >= _LONGEST_AXIS:
+            return {"other": f"array of shape {array.shape}"[:80]}
         arrays.append(array)
         return {"array": len(arrays) - 1}
     if isinstance(value, dict):

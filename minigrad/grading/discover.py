@@ -53,7 +53,7 @@ class Discovery:
             raise DiscoveryError(
                 f"nothing to check in it: no x_forward with its x_backward, no x_loss, no class with forward and backward{remark}"
             )
-        return Spec(tuple(checks), title, shown="numbers", **settings)
+        return Spec(tuple(checks), title, shown="numbers", marked=False, **settings)
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         for name in self.functions:

@@ -37,6 +37,8 @@ def isolate(job: dict[str, Any]) -> list[str]:
     A superuser becomes nobody, unless Python itself lies where nobody can't read it and there is no file system of its own.
     """
     folder, had, private = job["folder"], [], False
+    if sys.platform == "linux":
+        _die_with_parent()
     root = os.getuid() == 0
     if sys.platform == "linux" and _namespaces(root):
         had += ["network", "processes"]
@@ -141,10 +143,14 @@ def _become_init() -> None:
     first = os.fork()
     if first:
         _leave_as(first)
-    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _die_with_parent()
     second = os.fork()
     if second:
         _leave_as(second)
+
+
+def _die_with_parent() -> None:
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _leave_as(child: int) -> NoReturn:
@@ -171,7 +177,7 @@ def _drop_to_nobody() -> bool:
 def _no_more_rights(private: bool) -> None:
     """No program gives this process rights that it has not; in a user namespace also give up the ones that came with it."""
     _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # again: a change of user clears it
+    _die_with_parent()  # again: a change of user clears it
     if private:
         header = (ctypes.c_uint32 * 2)(0x20080522, 0)
         nothing = (ctypes.c_uint32 * 6)()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import tempfile
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +26,12 @@ from minigrad.errors import MinigradError
 from minigrad.grading.remote import compare_outputs, measured_by_reference, reference_outputs, remote_problem
 from minigrad.grading.results import Outcome, Result
 from minigrad.grading.sandbox import CodeError, Gone, Limits, Student, printable, staged
-from minigrad.grading.spec import Check, Spec, SpecError
+from minigrad.grading.spec import Check, Draw, Spec, SpecError
 
-__all__ = ["SubmissionError", "file_of", "key_of", "mark"]
+__all__ = ["SubmissionError", "file_of", "key_of", "mark", "nothing_for"]
+
+#: Stands for the submission's path in the line that repeats a check.
+_SUBMISSION = "SUBMISSION"
 
 Progress = Callable[[Outcome], None]
 
@@ -49,10 +53,15 @@ def mark(
 
     `seed` stands for the spec's own. `neighbours` lets a single file import the files beside it. `hidden` are paths that no
     submission may read, besides the spec's own folder. `told` hears of each outcome as it comes. Raises SubmissionError where
-    there is no such file; whatever the submission does costs the check in which it does it.
+    there is nothing of that name; whatever the submission does costs the check in which it does it.
     """
     submission, seed = Path(submission), spec.seed if seed is None else seed
-    file = file_of(submission, spec.file)
+    try:
+        file = file_of(submission, spec.file)
+    except SubmissionError as error:
+        if not submission.exists():
+            raise
+        return nothing_for(submission, spec, str(error))
     away = (*hidden, *([str(spec.path.resolve().parent)] if spec.path else []))
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="minigrad-marking-") as scratch:
@@ -61,11 +70,19 @@ def mark(
         Path(scratch).chmod(0o755)
         for check in spec.checks:
             outcome = _outcome(folder, file, check, spec, seed, away)
+            outcome.numbers = outcome.numbers.replace(_SUBMISSION, str(submission))
             outcomes.append(outcome)
             if told is not None:
                 told(outcome)
-    shown = {"shown": spec.shown, "all_or_nothing": spec.all_or_nothing, "seed": seed}
-    return Result(submission.name, spec.title, outcomes, key=key_of(submission, spec, seed), **shown)  # type: ignore[arg-type] # as named
+    result = nothing_for(submission, spec, "")
+    result.outcomes, result.seed, result.key = outcomes, seed, key_of(submission, spec, seed)
+    return result
+
+
+def nothing_for(submission: Path, spec: Spec, reason: str) -> Result:
+    """The result of a submission that can't be marked: no points, and the reason beside every check."""
+    lost = [_lost(check, "error", printable(reason), []) for check in spec.checks]
+    return Result(submission.name, spec.title, lost, spec.shown, spec.all_or_nothing, spec.marked, spec.seed)
 
 
 def file_of(submission: Path, wanted: str | None) -> str:
@@ -133,8 +150,14 @@ def _outcome(folder: Path, file: str, check: Check, spec: Spec, seed: int, hidde
     except (ArithmeticError, ValueError, TypeError, IndexError, KeyError, MemoryError, RecursionError, MinigradError) as error:
         # The numbers that came back were such that the checker itself could not work with them.
         found = _lost(check, "error", printable(f"the answer can't be judged: {type(error).__name__}: {error}"), [])
+    found.about = ", ".join(_described(check))
     found.printed, found.isolation, found.seconds = student.output, student.isolation, time.monotonic() - began
     return found
+
+
+def _described(check: Check) -> Iterator[str]:
+    for name, value in {**check.arguments, **check.settings, **check.make}.items():
+        yield f"{name} {value.shape}" if isinstance(value, Draw) else f"{name} {value!r}"
 
 
 def _lost(check: Check, status: str, summary: str, hints: list[str]) -> Outcome:
@@ -156,7 +179,9 @@ def _judged(student: Student, check: Check, seed: int) -> Outcome:
     options = Options(check.mode, None, Tolerance(check.rtol, check.atol), check.samples, seed)
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # a student's NaN is for the report, not for the terminal
         warnings.simplefilter("ignore", RuntimeWarning)
-        return _scored(check, run_check(problem, options))
+        report = run_check(problem, options)
+    report.reproduce = f"minigrad gradcheck {_SUBMISSION} --function {check.function} --seed {seed}"
+    return _scored(check, report)
 
 
 def _values(problem: Problem, check: Check, arguments: dict[str, Any], settings: dict[str, Any]) -> str | None:
@@ -198,7 +223,7 @@ def _scored(check: Check, report: Report) -> Outcome:
         check.points,
         summary,
         [printable(hint) for hint in hints],
-        printable(report.text()),
+        printable(textwrap.dedent(report.text().partition("\n")[2])),
         visibility=check.visibility,
         elements=(right, judged),
     )

@@ -26,6 +26,8 @@ class Outcome:
     hints: list[str] = field(default_factory=list)
     numbers: str = ""
     printed: str = ""
+    #: On which arrays, in words.
+    about: str = ""
     visibility: str = "visible"
     seconds: float = 0.0
     isolation: list[str] = field(default_factory=list)
@@ -36,13 +38,19 @@ class Outcome:
         """Whether it passed."""
         return self.status == "passed"
 
+    @property
+    def hidden(self) -> bool:
+        """Whether the student is not to read it, or not yet."""
+        return self.visibility != "visible"
+
     def text(self, shown: str) -> str:
         """What the student reads, as far as the spec allows."""
         lines = [self.summary]
-        if shown != "verdict":
+        whole = shown == "numbers" and bool(self.numbers) and not self.ok  # the report has the hints in it
+        if shown != "verdict" and not whole:
             lines += self.hints
-        if shown == "numbers" and self.numbers and not self.ok:
-            lines += ["", self.numbers]
+        if whole:
+            lines += self.numbers.splitlines()
         if shown != "verdict" and self.printed and not self.ok:
             lines += ["", "printed:", self.printed.rstrip()]
         return "\n".join(lines)
@@ -57,6 +65,7 @@ class Result:
     outcomes: list[Outcome]
     shown: str = "diagnosis"
     all_or_nothing: bool = False
+    marked: bool = True
     seed: int = 0
     #: Of submission, spec and seed: the same key means the same result.
     key: str = ""
@@ -69,9 +78,11 @@ class Result:
     @property
     def points(self) -> float:
         """What was had."""
-        if self.all_or_nothing and not self.ok:
-            return 0.0
-        return sum(outcome.points for outcome in self.outcomes)
+        return sum(map(self.awarded, self.outcomes))
+
+    def awarded(self, outcome: Outcome) -> float:
+        """The points for one of the outcomes: none where it is all or nothing and any check failed."""
+        return 0.0 if self.all_or_nothing and not self.ok else outcome.points
 
     @property
     def ok(self) -> bool:

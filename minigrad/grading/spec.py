@@ -155,6 +155,8 @@ class Spec:
     memory: int = 1024
     shown: str = "diagnosis"
     all_or_nothing: bool = False
+    #: Whether points are of interest: not where a student checks what is found by name.
+    marked: bool = True
     #: Where it was read from: a submission must not read it.
     path: Path | None = None
 

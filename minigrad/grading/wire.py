@@ -17,7 +17,7 @@ import numpy as np
 __all__ = ["Other", "WireError", "frame", "read"]
 
 _LENGTHS = struct.Struct("<II")
-_MOST_HEADER, _MOST_BODY, _MOST_AXES, _LONGEST_AXIS = 1 << 20, 1 << 28, 16, 1 << 31
+_MOST_HEADER, _MOST_BODY, _MOST_AXES, _LONGEST_AXIS = 1 << 20, 1 << 26, 16, 1 << 31
 _TYPES = {"?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "F", "D"}
 
 
@@ -41,10 +41,10 @@ def frame(message: dict[str, Any]) -> bytes:
     arrays: list[np.ndarray[Any, Any]] = []
     content = _plain(message, arrays)
     header = {"arrays": [[x.dtype.char, list(x.shape)] for x in arrays], "content": content}
-    head, body = json.dumps(header).encode(), b"".join(x.tobytes() for x in arrays)
-    if len(head) > _MOST_HEADER or len(body) > _MOST_BODY:
-        raise WireError(f"a message of {(len(head) + len(body)) / 1e6:.0f} MB is too large")
-    return _LENGTHS.pack(len(head), len(body)) + head + body
+    head, size = json.dumps(header).encode(), sum(x.nbytes for x in arrays)
+    if len(head) > _MOST_HEADER or size > _MOST_BODY:
+        raise WireError(f"a message of {(len(head) + size) / 1e6:.0f} MB is too large")
+    return _LENGTHS.pack(len(head), size) + head + b"".join(x.tobytes() for x in arrays)
 
 
 def read(receive: Callable[[int], bytes]) -> dict[str, Any]:

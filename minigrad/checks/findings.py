@@ -52,13 +52,13 @@ def collect(problem: Problem, seeded: Seeded, rng: np.random.Generator, nondet_t
     base = flat(evidence.outputs)
     drawn = [np.full(base.size, number) if problem.unit else _cotangent(rng, base.size) for number in (1.0, 2.0)]
     evidence.cotangents = [split(g, evidence.outputs) for g in drawn]
-    second = run(problem.inputs)
-    if not _same(base, flat(second.outputs), nondet_tol):
-        evidence.add("nondeterministic", "forward gives different outputs for the same inputs and the same seed")
     kept = [g.copy() for g in evidence.cotangents[0]]
     evidence.returned = _copied(first.pull(kept))
     _changed_cotangent(evidence, kept)
     _mutated(problem, first, evidence, "backward")
+    second = run(problem.inputs)
+    if not _same(base, flat(second.outputs), nondet_tol):
+        evidence.add("nondeterministic", "forward gives different outputs for the same inputs and the same seed")
     other = second.pull([g.copy() for g in evidence.cotangents[1]])
     shapes = problem.inputs
     evidence.gradients = [

@@ -18,7 +18,7 @@ from minigrad.errors import GradientError
 from minigrad.modes import enable_grad, no_grad
 from minigrad.tensor import Tensor
 
-__all__ = ["check_module", "finish", "gradcheck", "gradgradcheck"]
+__all__ = ["check_module", "finish", "gradcheck", "gradgradcheck", "module_problem"]
 
 
 def gradcheck(
@@ -96,21 +96,25 @@ def check_module(module: Any, *inputs: Any, raise_exception: bool = True, **opti
     Runs in float64 and leaves the module as it was: its parameters, their types and gradients, and its buffers (batch
     norm's running statistics), which are put back before every evaluation. Takes the settings of `gradcheck`.
     """
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     held = [*module.parameters(), *module.buffers()]
     before = [(t, t.array, t.grad) for t in held]
-    for t in held:
-        if t.array.dtype.kind == "f":
-            t.array = t.array.astype(np.float64)
-    state = [t.array for t in held]
     settled = _settings(options)
     try:
-        problem = _module_problem(module, inputs, parameters, held, state)
-        return finish(problem, settled, raise_exception)
+        return finish(module_problem(module, inputs), settled, raise_exception)
     finally:
         for t, array, gradient in before:
             t.array, t.grad = array, gradient
             t.touched()
+
+
+def module_problem(module: Any, inputs: tuple[Any, ...]) -> Problem:
+    """A module's problem, by its parameters and its inputs of floating point. The module is in float64 from then on."""
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    held = [*module.parameters(), *module.buffers()]
+    for t in held:
+        if t.array.dtype.kind == "f":
+            t.array = t.array.astype(np.float64)
+    return _module_problem(module, inputs, parameters, held, [t.array for t in held])
 
 
 def finish(problem: Problem, options: Options, raise_exception: bool) -> Report:

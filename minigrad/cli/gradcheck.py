@@ -81,7 +81,7 @@ def _spec(args: argparse.Namespace) -> tuple[Spec, list[str], set[str]]:
     file = file_of(args.submission, None)
     path = args.submission if args.submission.is_file() else args.submission / file
     found = discover(path)
-    spec = found.spec("gradient check", args.function, **more)
+    spec = found.spec(path, args.function, **more)
     return spec, found.remarks if args.function is None else [], found.guessed
 
 
@@ -161,7 +161,13 @@ def _with_bar(batch: Batch, jobs: int | None, count: int) -> list[Result]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("marking"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[last]}"))
+    columns = (
+        TextColumn("marking"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, expand=True) as bar:
         task = bar.add_task("", total=count, last="")
 

@@ -38,7 +38,7 @@ _TRIES = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """What to mark and where to leave it. `spec` is a file, since a spec may hold functions; without one each file is searched."""
+    """What to mark and where to leave it. `spec` is a file, since a spec may hold functions; without it files are searched."""
 
     folder: Path
     out: Path
@@ -123,7 +123,7 @@ class Batch:
             return self.teachers
         file = submission if submission.is_file() else submission / file_of(submission, None)
         more = {} if self.timeout is None else {"timeout": self.timeout}
-        return discover(file).spec("gradient check", self.function, **more)
+        return discover(file).spec(file.name, self.function, **more)
 
     def _old(self, submission: Path) -> Result | None:
         try:

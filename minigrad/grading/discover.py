@@ -42,18 +42,20 @@ class Discovery:
         for found in self.classes.values():
             self._class(found)
 
-    def spec(self, title: str, wanted: str | None, **settings: Any) -> Spec:
-        """The checks as a spec that shows every number; `wanted` keeps those of one function or class."""
+    def spec(self, title: object, wanted: str | None, **settings: Any) -> Spec:
+        """The checks as a spec that shows every number; `wanted` keeps those of one function or class.
+
+        Raises DiscoveryError, in which `title` stands for the file, where there is nothing to check.
+        """
         checks = [c for c in self.checks if wanted is None or wanted in (c.name, c.function, c.backward, _stem(c.function))]
         if not checks:
             there = ", ".join(c.name for c in self.checks)
             if wanted is not None:
                 raise DiscoveryError(f"nothing called {wanted!r} to check; there is: {there or 'nothing'}")
             remark = f" ({'; '.join(self.remarks)})" if self.remarks else ""
-            raise DiscoveryError(
-                f"nothing to check in it: no x_forward with its x_backward, no x_loss, no class with forward and backward{remark}"
-            )
-        return Spec(tuple(checks), title, shown="numbers", marked=False, **settings)
+            known = "no x_forward with its x_backward, no x_loss, no class with forward and backward"
+            raise DiscoveryError(f"nothing to check in {title}: {known}{remark}")
+        return Spec(tuple(checks), "gradient check", shown="numbers", marked=False, **settings)
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         for name in self.functions:
@@ -97,7 +99,9 @@ class Discovery:
         bases = {ast.unparse(base).rpartition(".")[2] for base in found.bases}
         if "forward" in methods and "backward" in methods:
             static = any(ast.unparse(d) in ("staticmethod", "classmethod") for d in methods["forward"].decorator_list)
-            self._add(found.name, "function" if static else "layer", methods["forward"], 1, **self._made(found, methods, static))
+            self._add(
+                found.name, "function" if static else "layer", methods["forward"], 1, **self._made(found, methods, static)
+            )
         elif "forward" in methods and "Module" in bases:
             self._add(found.name, "module", methods["forward"], 1, **self._made(found, methods, False))
 

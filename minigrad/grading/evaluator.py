@@ -112,8 +112,9 @@ def _problem(module: Any, job: dict[str, Any], request: dict[str, Any]) -> Probl
     made = function(**request["make"])
     if job["kind"] == "layer":
         return layer_problem(made, inputs, settings, wrt=wrt)
-    tensors = importlib.import_module("minigrad.checks.tensors")
-    return tensors.module_problem(made, tuple(inputs.values()))  # type: ignore[no-any-return] # a Problem
+    tensor, tensors = (importlib.import_module(f"minigrad.{room}") for room in ("tensor", "checks.tensors"))
+    given = tuple(tensor.Tensor(x) if isinstance(x, np.ndarray) else x for x in inputs.values())
+    return tensors.module_problem(made, given)  # type: ignore[no-any-return] # a Problem
 
 
 def _load(file: str) -> Any:

@@ -61,9 +61,11 @@ h1 {{ font-size: 1.4rem; margin-bottom: 0; }}
 section {{ border-top: 1px solid var(--line); padding: .8rem 0; }}
 h2 {{ font-size: 1rem; margin: 0; display: flex; gap: .6rem; }}
 h2 .points {{ margin-left: auto; font-weight: normal; white-space: nowrap; }}
-.passed {{ color: var(--good); }} .failed, .error, .timeout, .crash {{ color: var(--bad); }} .inconclusive {{ color: var(--open); }}
+.passed {{ color: var(--good); }} .inconclusive {{ color: var(--open); }}
+.failed, .error, .timeout, .crash {{ color: var(--bad); }}
 p {{ margin: .2rem 0; }} ul {{ margin: .2rem 0; padding-left: 1.2rem; }}
-pre {{ overflow-x: auto; font-size: .8rem; line-height: 1.35; padding: .6rem; border: 1px solid var(--line); border-radius: 6px; }}
+pre {{ overflow-x: auto; font-size: .8rem; line-height: 1.35; }}
+pre {{ padding: .6rem; border: 1px solid var(--line); border-radius: 6px; }}
 .quiet {{ opacity: .75; font-size: .9rem; }}
 </style>
 <h1>{title}</h1>

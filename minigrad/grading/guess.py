@@ -87,11 +87,16 @@ class _Sizes:
 
     def _size(self, part: str) -> int | None:
         found = re.fullmatch(r"(\d*)\s*\*?\s*([A-Za-z]\w{0,11})?", part)
-        if not found or not (found[1] or found[2]) or (found[2] and not re.match(r"[A-Z]|[nbchwdfkm]\w?$|\w*_\w+$|batch", found[2])):
+        if (
+            not found
+            or not (found[1] or found[2])
+            or (found[2] and not re.match(r"[A-Z]|[nbchwdfkm]\w?$|\w*_\w+$|batch", found[2]))
+        ):
             return None
-        return int(found[1] or 1) * (self._letter(found[2]) if found[2] else 1)
+        return int(found[1] or 1) * (self.letter(found[2]) if found[2] else 1)
 
-    def _letter(self, name: str) -> int:
+    def letter(self, name: str) -> int:
+        """The size that this letter stands for."""
         if name not in self.known:
             upper = name.upper()
             self.known[name] = self.known[upper] if upper in self.known else (self.others.pop(0) if self.others else 6)
@@ -129,9 +134,10 @@ def _value(argument: ast.arg, text: str, sizes: _Sizes, guess: Guess, about: str
     if shape is None:
         guess.by_name_only = True
         shape = _by_name(low, about, count)
-    if low in _LABELS and (loss or re.search(r"label|index|indices|integer|class", text)):
+    if (low in _LABELS and loss) or re.search(r"\b(labels?|index|indices|integers?)\b", text, re.IGNORECASE):
         labelled = re.search(r"<=?\s*([A-Z])\b", text)
-        return Draw(shape[:1], "integers", 0, sizes._letter(labelled[1]) if labelled else _classes(guess))
+        shape = shape[:1] if loss else shape
+        return Draw(shape, "integers", 0, sizes.letter(labelled[1]) if labelled else _classes(guess))
     sharp = re.search(r"relu|pool|max|abs|hinge|dropout", about.lower())
     return Draw(shape, "distinct" if sharp and len(guess.arguments) == 0 else "normal")
 

@@ -89,7 +89,9 @@ def _namespaces(root: bool) -> bool:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    _check(_libc().mount(source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None), f"mount {target}")
+    _check(
+        _libc().mount(source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None), f"mount {target}"
+    )
 
 
 def _new_root(job: dict[str, Any]) -> str:
@@ -99,17 +101,17 @@ def _new_root(job: dict[str, Any]) -> str:
     _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={job['disk']},mode=755")
     bound: list[str] = []
     for path in sorted([*_SYSTEM, *job["readable"]], key=len):
-        if os.path.exists(path) and not any(path == b or path.startswith(b.rstrip("/") + "/") for b in bound):
+        if Path(path).exists() and not any(Path(path).is_relative_to(b) for b in bound):
             _bind(path, root)
             bound.append(path)
     for path in job["hidden"]:
-        inside = any(path == b or path.startswith(b.rstrip("/") + "/") for b in bound)
-        if inside and os.path.isdir(root + path) and not any(r == path or r.startswith(path + "/") for r in job["readable"]):
+        inside = any(Path(path).is_relative_to(b) for b in bound)
+        if inside and Path(root + path).is_dir() and not any(Path(r).is_relative_to(path) for r in job["readable"]):
             _mount("tmpfs", root + path, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=4k,mode=755")
     shutil.copytree(job["folder"], root + "/submission")
-    os.makedirs(root + "/tmp", exist_ok=True)
-    for name in (root + "/submission", root + "/tmp"):
-        os.chmod(name, 0o777)
+    Path(root, "tmp").mkdir(exist_ok=True)
+    for name in ("submission", "tmp"):
+        Path(root, name).chmod(0o777)
     os.chdir(root)
     if _libc().syscall(_PIVOT_ROOT[os.uname().machine], b".", b".") == 0:
         _check(_libc().umount2(b".", _MNT_DETACH), "umount")
@@ -121,12 +123,12 @@ def _new_root(job: dict[str, Any]) -> str:
 
 def _bind(path: str, root: str) -> None:
     """The same file or folder in the new root, for reading only; a link as the same link."""
-    target = Path(root + path)
+    source, target = Path(path), Path(root + path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.islink(path) and path in _SYSTEM:
-        target.symlink_to(os.readlink(path))
+    if source.is_symlink() and path in _SYSTEM:
+        target.symlink_to(source.readlink())
         return
-    if os.path.isdir(path):
+    if source.is_dir():
         target.mkdir(exist_ok=True)
     else:
         target.touch()

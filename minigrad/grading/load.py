@@ -64,12 +64,14 @@ def _check(entry: Mapping[str, Any], number: int, path: Path) -> Check:
     if "reference" in entry:
         values["reference"] = _reference(reader, path)
     if "function" not in values:
-        reader.refuse("forward", "missing: name the pair's functions with forward and backward, or say function or ready")
+        raise reader.refused(
+            "forward", "missing: name the pair's functions with forward and backward, or say function or ready"
+        )
     values.setdefault("kind", "pair")
     values["name"] = reader.value("name", *_TEXT) if "name" in entry else str(name)
     for given in values.get("gradients") or ():
         if values["kind"] in ("pair", "loss", "function") and given not in values.get("arguments", {}):
-            reader.refuse("gradients", f"{given!r} is not among the arguments: {', '.join(values.get('arguments', {}))}")
+            raise reader.refused("gradients", f"{given!r} is not among the arguments: {', '.join(values.get('arguments', {}))}")
     try:
         return Check(**values)
     except SpecError as error:
@@ -82,8 +84,8 @@ class _Reader:
     def __init__(self, where: str, table: Mapping[str, Any]) -> None:
         self.where, self.table = where, table
 
-    def refuse(self, key: str, problem: str) -> None:
-        raise SpecError(f"{self.where}: {key}: {problem}")
+    def refused(self, key: str, problem: str) -> SpecError:
+        return SpecError(f"{self.where}: {key}: {problem}")
 
     def only(self, known: Iterable[str]) -> None:
         known = list(known)
@@ -91,18 +93,18 @@ class _Reader:
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
-                self.refuse(key, f"unknown{hint}")
+                raise self.refused(key, f"unknown{hint}")
 
     def value(self, key: str, fits: Callable[[Any], bool], what: str) -> Any:
         found = self.table[key]
         if not fits(found):
-            self.refuse(key, f"{found!r} is not {what}")
+            raise self.refused(key, f"{found!r} is not {what}")
         return tuple(found) if isinstance(found, list) else found
 
     def arguments(self, key: str) -> dict[str, Any]:
         table = self.table[key]
         if not isinstance(table, dict):
-            self.refuse(key, f"{table!r} is not a table of names and shapes or values")
+            raise self.refused(key, f"{table!r} is not a table of names and shapes or values")
         return {name: self._argument(f"{key}.{name}", value) for name, value in table.items()}
 
     def _argument(self, key: str, value: Any) -> Any:
@@ -119,14 +121,16 @@ class _Reader:
         chosen = {k: inner.value(k, *_DRAW[k]) for k in _DRAW if k in value}
         draw = Draw(self._shape(key, value["shape"]), **chosen)
         if draw.values == "integers" and not (draw.low or 0) < (2 if draw.high is None else draw.high):
-            self.refuse(key, "integers from low up to but not including high: low must be the smaller")
+            raise self.refused(key, "integers from low up to but not including high: low must be the smaller")
         return draw
 
     def _shape(self, key: str, value: Any) -> tuple[int, ...]:
         if not isinstance(value, list) or not all(type(n) is int and n >= 0 for n in value):
-            self.refuse(key, f"{value!r} is not a shape such as [4, 3]; a list that is passed as it is goes in {{ value = [...] }}")
+            raise self.refused(
+                key, f"{value!r} is not a shape such as [4, 3]; a list that is passed as it is goes in {{ value = [...] }}"
+            )
         if math.prod(value) > 1_000_000:
-            self.refuse(key, f"{value} has more than a million elements")
+            raise self.refused(key, f"{value} has more than a million elements")
         return tuple(value)
 
 
@@ -135,12 +139,12 @@ def _reference(reader: _Reader, path: Path) -> Callable[..., Any]:
     file, _, name = text.rpartition(":")
     there = path.parent / file
     if not there.is_file():
-        reader.refuse("reference", f"there is no file {there}")
+        raise reader.refused("reference", f"there is no file {there}")
     module = _imported(there)
-    found = getattr(module, name, None)
+    found: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(found):
-        reader.refuse("reference", f"{there} has no function {name!r}")
-    return found  # type: ignore[no-any-return] # callable, as was just asked
+        raise reader.refused("reference", f"{there} has no function {name!r}")
+    return found
 
 
 def _from_python(path: Path) -> Spec:

@@ -136,7 +136,8 @@ def _outcome(folder: Path, file: str, check: Check, spec: Spec, seed: int, hidde
     """One check's outcome, whatever happens."""
     limits = Limits(check.timeout or spec.timeout, spec.memory << 20)
     job = {"kind": check.kind, "function": check.function, "backward": check.backward, "seed": seed}
-    student = Student(folder, file, job, limits, hidden)
+    engine = check.kind == "module" or any(b"minigrad" in path.read_bytes() for path in folder.rglob("*.py"))
+    student = Student(folder, file, job, limits, hidden, engine)
     began = time.monotonic()
     try:
         with student:

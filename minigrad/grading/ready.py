@@ -65,9 +65,7 @@ READY: dict[str, dict[str, Any]] = {
     | {"verify": references.dropout_plausible},
     "softmax": _loss("softmax_loss", references.softmax),
     "svm": _loss("svm_loss", references.svm),
-    "rnn_step": _pair(
-        "rnn_step", _GATES | {"Wx": Draw((5, 4)), "Wh": Draw((4, 4)), "b": Draw((4,))}, references.rnn_step
-    ),
+    "rnn_step": _pair("rnn_step", _GATES | {"Wx": Draw((5, 4)), "Wh": Draw((4, 4)), "b": Draw((4,))}, references.rnn_step),
     "lstm_step": _pair(
         "lstm_step",
         _GATES | {"prev_c": Draw((3, 4)), "Wx": Draw((5, 16)), "Wh": Draw((4, 16)), "b": Draw((16,))},

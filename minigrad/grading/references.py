@@ -47,7 +47,7 @@ def _windows(x: Array, height: int, width: int, stride: int) -> Array:
 def conv(x: Array, w: Array, b: Array, conv_param: Mapping[str, Any]) -> tuple[Array, None]:
     """Cross-correlation of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,); zero padding on every side."""
     pad, stride = conv_param["pad"], conv_param["stride"]
-    windows = _windows(np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))), *w.shape[2:], stride)
+    windows = _windows(np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))), w.shape[2], w.shape[3], stride)
     return np.einsum("nchwij,fcij->nfhw", windows, w) + b[:, None, None], None
 
 

@@ -211,5 +211,3 @@ def compare_outputs(theirs: list[Array], right: list[Array], rtol: float = 1e-6,
         if wrong.any():
             return f"{place} is wrong at {int(wrong.sum())} of {y.size} places"
     return None
-
-

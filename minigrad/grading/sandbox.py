@@ -23,7 +23,6 @@ import numpy as np
 
 import minigrad
 from minigrad.errors import MinigradError
-from minigrad.grading.isolation import readable_by_all
 from minigrad.grading.wire import WireError, frame, read
 
 __all__ = ["CodeError", "Gone", "Limits", "Student", "printable", "staged"]
@@ -85,8 +84,10 @@ class Student:
     folder: Path
     file: str
     job: dict[str, Any]
-    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    limits: Limits = Limits()
     hidden: tuple[str, ...] = ()
+    #: Whether minigrad itself is in reach, for a submission written in it.
+    engine: bool = False
     isolation: list[str] = field(default_factory=list)
     output: str = ""
 
@@ -98,7 +99,7 @@ class Student:
         whole = self.job["kind"] == "module"
         package = str(Path(minigrad.__file__).parent)
         words = [sys.executable, "-I", "-B", "-X", "utf8", "-c", _BOOT, package, str(theirs.fileno())]
-        words += ["whole" if whole else "small", *_libraries(), *([str(Path(package).parent)] if whole else [])]
+        words += ["whole" if whole else "small", *_libraries(), *([str(Path(package).parent)] if self.engine else [])]
         try:
             self._process = subprocess.Popen(
                 words,
@@ -119,7 +120,7 @@ class Student:
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
         try:
-            self._begin(whole)
+            self._begin()
         except BaseException:
             self.close()
             raise
@@ -129,7 +130,7 @@ class Student:
         """End it."""
         self.close()
 
-    def _begin(self, whole: bool) -> None:
+    def _begin(self) -> None:
         root = Path(self._scratch) / "root"
         root.mkdir()
         Path(self._scratch).chmod(0o755)
@@ -138,10 +139,10 @@ class Student:
             "folder": str(self.folder),
             "root": str(root),
             "file": self.file,
-            "readable": _needed(whole),
+            "readable": _needed(self.engine),
             "hidden": [str(Path(path).resolve()) for path in self.hidden],
             "seconds": self.limits.seconds,
-            "memory": self.limits.memory * (8 if whole else 1),  # numba's compiler maps a lot and uses little
+            "memory": self.limits.memory * (8 if self.engine else 1),  # numba's compiler maps a lot and uses little
             "disk": self.limits.disk,
             "files": self.limits.files,
             "processes": 0,
@@ -258,10 +259,10 @@ def _libraries() -> list[str]:
     return [*found, str(Path(np.__file__).parent.parent)]
 
 
-def _needed(whole: bool) -> list[str]:
-    """The folders of Python and its packages; minigrad's own only where the submission is written in it."""
+def _needed(engine: bool) -> list[str]:
+    """The folders of Python and its packages; minigrad's own only for a submission that is written in it."""
     paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *_libraries()}
-    if whole:
+    if engine:
         paths |= {str(Path(p)) for name in ("minigrad", "minigrad.nn") for p in sys.modules[name].__path__}
     for path in list(paths):
         paths.add(str(Path(path).resolve()))
@@ -302,5 +303,3 @@ def _between(path: Path, base: Path) -> list[Path]:
 
 def _passed_over(path: Path) -> bool:
     return any(part.startswith(".") or part in ("__pycache__", "site-packages", "node_modules") for part in path.parts)
-
-

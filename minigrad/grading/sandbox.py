@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
 import signal
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,10 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-import minigrad
 from minigrad.errors import MinigradError
+from minigrad.grading.launcher import launcher, libraries
 from minigrad.grading.wire import WireError, frame, read
 
 __all__ = ["CodeError", "Gone", "Limits", "Student", "printable", "staged"]
@@ -30,23 +28,6 @@ __all__ = ["CodeError", "Gone", "Limits", "Student", "printable", "staged"]
 #: How long an interpreter may take to start on a loaded machine; a student's time begins afterwards.
 _STARTING = 60.0
 _MOST_OUTPUT, _MOST_SUBMISSION = 4000, 64 << 20
-
-#: Puts the small rooms of minigrad that the evaluator needs on the path without running the facade, which would import the
-#: whole engine, and forgets them again before the submission is loaded: a submission's own `import minigrad` gets the real one.
-_BOOT = """
-import importlib, os, sys, types
-root, number, whole = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "whole"
-sys.path += [path for path in sys.argv[4:] if path not in sys.path]
-if not whole:
-    for name in ("minigrad", "minigrad.checks", "minigrad.grading"):
-        sys.modules[name] = types.ModuleType(name)
-        sys.modules[name].__path__ = [os.path.join(root, *name.split(".")[1:])]
-evaluator = importlib.import_module("minigrad.grading.evaluator")
-if not whole:
-    for name in [name for name in sys.modules if name.split(".")[0] == "minigrad"]:
-        del sys.modules[name]
-evaluator.main(number)
-"""
 
 
 class CodeError(MinigradError):
@@ -92,31 +73,22 @@ class Student:
     output: str = ""
 
     def __enter__(self) -> Student:
-        """Start the interpreter and let it load the submission; CodeError or Gone where that fails."""
+        """Start the process and let it load the submission; CodeError or Gone where that fails."""
         self._scratch = tempfile.mkdtemp(prefix="minigrad-check-")
-        ours, theirs = socket.socketpair()
-        self._socket = ours
-        whole = self.job["kind"] == "module"
-        package = str(Path(minigrad.__file__).parent)
-        words = [sys.executable, "-I", "-B", "-X", "utf8", "-c", _BOOT, package, str(theirs.fileno())]
-        words += ["whole" if whole else "small", *_libraries(), *([str(Path(package).parent)] if self.engine else [])]
+        self._launcher = launcher(self.job["kind"] == "module", self.engine)
+        self._socket, theirs = socket.socketpair()
+        self._output, printed = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
-                cwd=self._scratch,
-                env=_environment(),
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
+            self._child = self._launcher.fork(theirs, printed)
+        except OSError:  # it was killed from outside: the next check starts another
+            launcher.cache_clear()
+            self._socket.close()
+            os.close(self._output)
             shutil.rmtree(self._scratch, ignore_errors=True)
-            raise
+            raise Gone("crash", "the process that starts checks had ended") from None
         finally:
             theirs.close()
+            os.close(printed)
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
         try:
@@ -204,9 +176,8 @@ class Student:
 
     def _ended(self) -> Gone:
         """Say how the process ended, as far as can be known; give it a moment to end."""
-        try:
-            code = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
+        code = self._launcher.end(self._child, kill=False)
+        if code is None:
             return Gone("crash", "the process closed its connection before it answered")
         number = -code if code < 0 else code - 128
         if code < 0 or code > 128:
@@ -218,24 +189,17 @@ class Student:
 
     def _drain(self) -> None:
         """Read what is printed to its end, so that nobody waits for a full pipe, and keep the beginning."""
-        stream = self._process.stdout
-        assert stream is not None
         kept = b""
-        with contextlib.suppress(OSError, ValueError):
-            while part := os.read(stream.fileno(), 1 << 16):
+        with os.fdopen(self._output, "rb", 0) as stream:
+            while part := stream.read(1 << 16):
                 kept += part[: max(0, _MOST_OUTPUT - len(kept))]
                 self.output = printable(kept.decode(errors="replace"))
 
     def close(self) -> None:
-        """Kill the process with everything in its session, and remove its scratch folder."""
+        """Kill the process with everything it started, and remove its scratch folder."""
         self._socket.close()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
+        self._launcher.end(self._child)
         self._reader.join(1.0)
-        if self._process.stdout is not None and not self._reader.is_alive():
-            self._process.stdout.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
@@ -246,24 +210,12 @@ def printable(text: Any) -> str:
     return clean[:_MOST_OUTPUT]
 
 
-def _environment() -> dict[str, str]:
-    """Nothing of the caller's environment but the way to Python's libraries; one thread for the numeric ones."""
-    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-    return kept | dict.fromkeys(threads, "1") | {"HOME": "/tmp", "MPLBACKEND": "Agg", "NUMBA_DISABLE_JIT": "1", "TZ": "UTC"}
-
-
-def _libraries() -> list[str]:
-    """Where installed packages lie for this interpreter, in its order."""
-    found = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages") and Path(path).is_dir()]
-    return [*found, str(Path(np.__file__).parent.parent)]
-
-
 def _needed(engine: bool) -> list[str]:
     """The folders of Python and its packages; minigrad's own only for a submission that is written in it."""
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *_libraries()}
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *libraries()}
     if engine:
-        paths |= {str(Path(p)) for name in ("minigrad", "minigrad.nn") for p in sys.modules[name].__path__}
+        found = (importlib.util.find_spec(name) for name in ("minigrad", "minigrad.nn", "minigrad.zoo", "minigrad.viz"))
+        paths |= {path for spec in found if spec is not None for path in spec.submodule_search_locations or ()}
     for path in list(paths):
         paths.add(str(Path(path).resolve()))
     return sorted(paths)

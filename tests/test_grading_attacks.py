@@ -31,7 +31,7 @@ RIGHT = "return dout * (cache > 0)"
 
 def spec(path=None, **settings):
     checks = [Check(name, **READY[name], points=points, partial=True) for name, points in (("relu", 3), ("affine", 2))]
-    return Spec(tuple(checks), timeout=2.0, path=path, **settings)
+    return Spec(tuple(checks), timeout=2.0, memory=512, path=path, **settings)
 
 
 def marked(tmp_path, body, top="", path=None, good=GOOD):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,10 @@ def discover(path: Path) -> Discovery:
     if len(source) > _MOST_SOURCE:
         raise DiscoveryError(f"{path}: {len(source) >> 20} MiB are too much for a file of code")
     try:
-        return Discovery(ast.parse(source, str(path)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # an escape that is none is the student's own affair
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return Discovery(ast.parse(source, str(path)))
     except SyntaxError as error:
         raise DiscoveryError(f"{path}:{error.lineno or 1}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:

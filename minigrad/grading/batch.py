@@ -34,6 +34,7 @@ __all__ = ["Batch", "submissions_in", "write_table"]
 
 #: How often a submission may bring down the process that marks it (not its own) before it is given up.
 _TRIES = 2
+_COLUMNS = ("submission", "points", "max_points", "passed", "checks", "seconds")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Batch:
         """A submission that can't be marked at all: no points, and the reason."""
         if self.spec is not None:
             return nothing_for(submission, self.teachers, reason)
-        return Result(submission.name, "gradient check", [Outcome("submission", "error", 0.0, 1.0, printable(reason))])
+        return Result(submission.name, "gradient check", [Outcome("file", "error", 0.0, 1.0, printable(reason))])
 
 
 _settled: list[Batch] = []
@@ -190,10 +191,11 @@ def submissions_in(folder: Path, out: Path) -> list[Path]:
 def write_table(results: list[Result], path: Path) -> None:
     """A line for each submission: name, points, how many checks passed, each check's points and status."""
     names = list(dict.fromkeys(outcome.name for result in results for outcome in result.outcomes))
-    columns = [f"{name}{suffix}" for name in names for suffix in ("", " status")]
+    titles = [f"check {name}" if name in _COLUMNS else name for name in names]
+    columns = [f"{title}{suffix}" for title in titles for suffix in ("", " status")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["submission", "points", "max_points", "passed", "checks", "seconds", *columns])
+    writer.writerow([_harmless(cell) for cell in (*_COLUMNS, *columns)])
     for result in results:
         writer.writerow([_harmless(cell) for cell in _row(result, names)])
     write_text(path, text.getvalue())

@@ -6,6 +6,7 @@ It ends when the connection to the process that started it closes, and all its c
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -92,8 +93,10 @@ class Launcher:
 
 @functools.cache
 def launcher(whole: bool, engine: bool) -> Launcher:
-    """This process's launcher of that kind, started when it is first asked for."""
-    return Launcher(whole, engine)
+    """This process's launcher of that kind, started when it is first asked for; it ends with this process."""
+    made = Launcher(whole, engine)
+    atexit.register(made.close)
+    return made
 
 
 def libraries() -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from minigrad.checks.diagnosis import Case, diagnose
 from minigrad.checks.findings import after, as_gradient, collect
 from minigrad.checks.problem import Problem, Seeded, flat, split
 from minigrad.checks.quotient import Quotient, Quotients, judge, steps_around
@@ -36,6 +37,8 @@ class Options:
     seed: int = 0
     nondet_tol: float = 0.0
     bilinear: bool = False
+    #: Whether wrong gradients are held against the known mistakes.
+    diagnose: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in one line."""
@@ -86,13 +89,34 @@ class _Check:
             report.inputs.append(self._input(which, report.findings, name))
         if options.mode == "full":
             self._rows(report)
+        if options.diagnose:
+            self._diagnose(report)
         return report
+
+    def _diagnose(self, report: Report) -> None:
+        """Ask every hypothesis about every input that is wrong."""
+        quick = replace(self.options, mode="sample", samples=40, diagnose=False)
+        evidence, finite = self.evidence, self.quotients.finite
+        cotangents = [np.where(finite, flat(g), 0.0) for g in evidence.cotangents]
+        for which, found in enumerate(report.inputs):
+            if not found.ok and not found.count(Verdict.NONDETERMINISTIC):
+                case = Case(
+                    self.problem,
+                    report.inputs,
+                    which,
+                    cotangents,
+                    evidence.gradients,
+                    evidence.outputs,
+                    self.seeded,
+                    lambda problem: check(problem, quick),
+                )
+                found.diagnoses = diagnose(case)
 
     # -------------------------------------------------------------------------------------------- one input
 
     def _blank(self, which: int) -> InputReport:
         x = self.problem.inputs[which]
-        numeric, error, step, up, down, left, right = np.full((7, *x.shape), math.nan)
+        numeric, error, step, up, down, left, right = (np.full(x.shape, math.nan) for _ in range(7))
         returned, analytic = self.evidence.returned[which], self.evidence.gradients[0][which].copy()
         verdict = np.full(x.shape, int(Verdict.SKIPPED))
         name = self.problem.names[which]

@@ -194,7 +194,7 @@ def _repeated(evidence: Evidence, problem: Problem, run: Any, nondet_tol: float)
     for which, name in enumerate(problem.names):
         x = problem.inputs[which]
         first, second = evidence.gradients[0][which], evidence.gradients[1][which]
-        if not _same(first, as_gradient(again[which], x), nondet_tol + 1e-13 * float(np.abs(first).max(initial=0))):
+        if not _same(first, as_gradient(again[which], x), nondet_tol + 1e-13 * _largest(first)):
             message = f"two backward passes give different gradients of {name} for the same inputs and the same seed"
             evidence.add("nondeterministic", message, True, name)
         elif not np.allclose(first, as_gradient(once_more[which], x), 1e-9, nondet_tol, equal_nan=True):
@@ -205,6 +205,10 @@ def _repeated(evidence: Evidence, problem: Problem, run: Any, nondet_tol: float)
         if np.array_equal(first, second) and first.any() and np.isfinite(first).all():
             message = f"the gradient of {name} is the same for another incoming gradient: backward ignores what comes in"
             evidence.add("ignores", message, True, name)
+
+
+def _largest(x: Array) -> float:
+    return float(np.abs(x).max(initial=0.0, where=np.isfinite(x)))
 
 
 def _stale(evidence: Evidence, problem: Problem, run: Any, rng: np.random.Generator) -> None:

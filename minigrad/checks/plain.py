@@ -64,6 +64,7 @@ class Arguments:
             raise ValueError(f"check_grads: no array of floating point in the {place} of {what}: nothing to check")
         self.originals = [self._at(slot) for slot in self.slots]
         self.arrays = [self._converted(slot.name, x) for slot, x in zip(self.slots, self.originals, strict=True)]
+        self._rest = self._without(self.slots)
 
     def _candidates(self) -> list[_Slot]:
         slots = []
@@ -89,6 +90,16 @@ class Arguments:
         value = self.values[slot.position]
         return value if slot.key is None else value[slot.key]  # type: ignore[no-any-return] # an array, as _candidates saw
 
+    def _without(self, slots: Sequence[_Slot]) -> list[Any]:
+        """The arguments with None where a checked array belongs: what has to be copied for every call."""
+        rest: list[Any] = [dict(value) if isinstance(value, dict) else value for value in self.values]
+        for slot in slots:
+            if slot.key is None:
+                rest[slot.position] = None
+            else:
+                rest[slot.position][slot.key] = None
+        return rest
+
     def _converted(self, name: str, x: Array) -> Array:
         if x.dtype.kind != "f":
             raise ValueError(f"check_grads: {name} is {x.dtype}; only arrays of floating point have a gradient")
@@ -99,7 +110,7 @@ class Arguments:
 
     def filled(self, arrays: Sequence[Array]) -> tuple[list[Any], dict[str, Any]]:
         """Arguments and settings for one call: all of its own memory, with the checked arrays put in their places."""
-        values, settings = copy.deepcopy((self.values, self.settings))
+        values, settings = copy.deepcopy((self._rest, self.settings))
         for slot, array in zip(self.slots, arrays, strict=True):
             if slot.key is None:
                 values[slot.position] = array

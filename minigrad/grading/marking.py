@@ -142,14 +142,13 @@ def _outcome(folder: Path, file: str, check: Check, spec: Spec, seed: int, hidde
     try:
         with student:
             found = _judged(student, check, seed)
-    except SpecError:
-        raise
     except CodeError as error:
         found = _lost(check, "error", printable(f"{error}"), [error.where] if error.where else [])
     except Gone as error:
         found = _lost(check, "timeout" if error.kind == "timeout" else "crash", str(error), [])
-    except (ArithmeticError, ValueError, TypeError, IndexError, KeyError, MemoryError, RecursionError, MinigradError) as error:
-        # The numbers that came back were such that the checker itself could not work with them.
+    except (SpecError, OSError):  # the teacher's and the machine's, not the student's
+        raise
+    except Exception as error:  # whatever numbers came back, over which the checker itself stumbled
         found = _lost(check, "error", printable(f"the answer can't be judged: {type(error).__name__}: {error}"), [])
     found.about = ", ".join(_described(check))
     found.printed, found.isolation, found.seconds = student.output, student.isolation, time.monotonic() - began
@@ -216,7 +215,7 @@ def _scored(check: Check, report: Report) -> Outcome:
     else:
         summary = _summary(report, status)
     hints = [finding.message for finding in report.findings if finding.fatal or status != "passed"]
-    hints += [f"{i.name}: {diagnosis}" for i in report.inputs for diagnosis in i.diagnoses]
+    hints += [str(diagnosis) for i in report.inputs for diagnosis in i.diagnoses]
     return Outcome(
         check.name,
         status,

@@ -48,6 +48,9 @@ def isolate(job: dict[str, Any]) -> list[str]:
         _become_init()
         private = not root
     os.chdir(folder)
+    if root and "files" not in had:
+        for path in (Path(folder), *Path(folder).rglob("*")):  # the check's own copy is the check's own
+            os.chown(path, _NOBODY, _NOBODY)
     if root and ("files" in had or all(map(readable_by_all, job["readable"]))) and _drop_to_nobody():
         had.append("user")
     if sys.platform == "linux":

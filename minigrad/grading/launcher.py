@@ -59,7 +59,7 @@ class Launcher:
         words += ["whole" if whole else "small", *libraries(), *([str(package.parent)] if engine else [])]
         self._lock = threading.Lock()
         with theirs:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True
             )
         self._socket = ours
@@ -87,8 +87,8 @@ class Launcher:
     def close(self) -> None:
         """End it with all its children."""
         self._socket.close()
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
 
 @functools.cache

@@ -171,6 +171,15 @@ def test_a_reference_that_raises_is_the_teacher_s_trouble_and_costs_nobody_point
         mark(SOLUTIONS, Spec((check,)))
 
 
+def test_the_specs_in_the_documentation_are_good(tmp_path):
+    written(tmp_path, "def gelu_forward(x, scale): ...", "solution.py")
+    blocks = re.findall(
+        r"```toml\n(.*?)```", (Path(__file__).parent.parent / "docs" / "gradient-checking.md").read_text(), re.DOTALL
+    )
+    names = [[check.name for check in load_spec(written(tmp_path, block)).checks] for block in blocks]
+    assert names == [["affine", "conv", "conv with stride"], ["gelu", "hinge", "BatchNorm"]]
+
+
 # ------------------------------------------------------------------------------------------------ the ready checks
 
 

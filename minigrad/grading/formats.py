@@ -99,7 +99,8 @@ def _section(result: Result, outcome: Outcome) -> str:
     if outcome.hints and result.shown != "verdict":
         lines.append("<ul>" + "".join(f"<li>{html.escape(hint)}</li>" for hint in outcome.hints) + "</ul>")
     if outcome.numbers and result.shown == "numbers" and not outcome.ok:
-        lines.append(f"<pre>{html.escape(outcome.numbers)}</pre>")
+        told = [line for line in outcome.numbers.splitlines() if not line.lstrip().startswith("diagnosis: ")]  # it stands above
+        lines.append(f"<pre>{html.escape(chr(10).join(told))}</pre>")
     if outcome.printed and result.shown != "verdict" and not outcome.ok:
         lines.append(f'<p class="quiet">printed:</p><pre>{html.escape(outcome.printed)}</pre>')
     return "\n".join([*lines, "</section>"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 import shutil
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["isolate", "readable_by_all"]
+__all__ = ["isolate", "namespaces_work", "readable_by_all"]
 
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 2, 4, 4096, 16384, 1 << 18, 2
@@ -40,7 +41,8 @@ def isolate(job: dict[str, Any]) -> list[str]:
     if sys.platform == "linux":
         _die_with_parent()
     root = os.getuid() == 0
-    if sys.platform == "linux" and _namespaces(root):
+    if namespaces_work():
+        _namespaces(root)
         had += ["network", "processes"]
         with contextlib.suppress(OSError, KeyError):
             folder = _new_root(job)
@@ -57,6 +59,22 @@ def isolate(job: dict[str, Any]) -> list[str]:
         _no_more_rights(private)
     _limits(job)
     return [*had, "limits"]
+
+
+@functools.cache
+def namespaces_work() -> bool:
+    """Whether this process may have namespaces of its own: tried in a child, since a failure half-way can't be undone."""
+    if sys.platform != "linux":
+        return False
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    try:
+        _namespaces(os.getuid() == 0)
+        _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    except BaseException:  # a child must not go on in its parent's code
+        os._exit(1)
+    os._exit(0)
 
 
 def readable_by_all(path: str) -> bool:
@@ -78,17 +96,15 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _namespaces(root: bool) -> bool:
+def _namespaces(root: bool) -> None:
     """Mounts, processes, network and messages of one's own; for a plain user by way of a user namespace."""
     user, group = os.getuid(), os.getgid()
     flags = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS | (0 if root else _NEWUSER)
-    if _libc().unshare(flags) != 0:
-        return False
+    _check(_libc().unshare(flags), "unshare")
     if not root:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
         Path("/proc/self/gid_map").write_text(f"0 {group} 1")
-    return True
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:

@@ -30,8 +30,8 @@ from minigrad.grading.spec import Check, Draw, Spec, SpecError
 
 __all__ = ["SubmissionError", "file_of", "key_of", "mark", "nothing_for"]
 
-#: Stands for the submission's path in the line that repeats a check.
-_SUBMISSION = "SUBMISSION"
+#: Stands for the command that repeats a check until the place where it is known.
+_AGAIN = "COMMAND"
 
 Progress = Callable[[Outcome], None]
 
@@ -70,7 +70,7 @@ def mark(
         Path(scratch).chmod(0o755)
         for check in spec.checks:
             outcome = _outcome(folder, file, check, spec, seed, away)
-            outcome.numbers = outcome.numbers.replace(_SUBMISSION, str(submission))
+            outcome.numbers = outcome.numbers.replace(_AGAIN, _again(submission, check, spec, seed))
             outcomes.append(outcome)
             if told is not None:
                 told(outcome)
@@ -83,6 +83,13 @@ def nothing_for(submission: Path, spec: Spec, reason: str) -> Result:
     """The result of a submission that can't be marked: no points, and the reason beside every check."""
     lost = [_lost(check, "error", printable(reason), []) for check in spec.checks]
     return Result(submission.name, spec.title, lost, spec.shown, spec.all_or_nothing, spec.marked, spec.seed)
+
+
+def _again(submission: Path, check: Check, spec: Spec, seed: int) -> str:
+    """The command that repeats a check. The student reads it too: of the teacher's files it has the names alone."""
+    if spec.path is None:
+        return f"minigrad gradcheck {submission} --function {check.function} --seed {seed}"
+    return f"minigrad gradcheck {submission.name} --spec {spec.path.name} --seed {seed}"
 
 
 def file_of(submission: Path, wanted: str | None) -> str:
@@ -180,7 +187,7 @@ def _judged(student: Student, check: Check, seed: int) -> Outcome:
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # a student's NaN is for the report, not for the terminal
         warnings.simplefilter("ignore", RuntimeWarning)
         report = run_check(problem, options)
-    report.reproduce = f"minigrad gradcheck {_SUBMISSION} --function {check.function} --seed {seed}"
+    report.reproduce = _AGAIN
     return _scored(check, report)
 
 

@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError("expected either SUBMISSION or --batch DIR")
     if args.spec is not None and args.function is not None:
         raise RequestError("--function chooses among what is found by name; with a spec, the spec says what is checked")
+    if not hasattr(os, "fork"):
+        raise RequestError("a check runs in a process that is forked, which this system can't; Linux, macOS and WSL can")
     return _batch(args) if args.batch is not None else _one(args)
 
 
@@ -68,7 +70,7 @@ def _one(args: argparse.Namespace) -> int:
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)
     if args.spec is not None:
-        _warn_of_rights(result)
+        _warn_of_rights([result])
     console.report(result)
     return RIGHT if result.ok else WRONG
 
@@ -85,9 +87,9 @@ def _spec(args: argparse.Namespace) -> tuple[Spec, list[str], set[str]]:
     return spec, found.remarks if args.function is None else [], found.guessed
 
 
-def _warn_of_rights(result: Result) -> None:
+def _warn_of_rights(results: list[Result]) -> None:
     """Marking someone else's code with less around it than there could be is worth a word."""
-    had = {word for outcome in result.outcomes for word in outcome.isolation}
+    had = {word for result in results for outcome in result.outcomes for word in outcome.isolation}
     if had and "files" not in had:
         print(
             "note: no file system of its own for submissions here: what everybody may read, they may read too "
@@ -95,7 +97,9 @@ def _warn_of_rights(result: Result) -> None:
             file=sys.stderr,
         )
     if had and "user" not in had and os.getuid() == 0:
-        print("note: submissions run as root here, since Python lies where no other user can read it", file=sys.stderr)
+        print(
+            "note: submissions run as root here, since Python, or TMPDIR, lies where no other user can read it", file=sys.stderr
+        )
 
 
 class _Console:
@@ -151,6 +155,7 @@ def _batch(args: argparse.Namespace) -> int:
     if args.spec is not None:
         load_spec(args.spec)  # a bad one is a bad request, before anything is made
     results = _with_bar(batch, args.jobs, len(submissions_in(args.batch, out)))
+    _warn_of_rights(results)
     right = sum(result.ok for result in results)
     print(f"{len(results)} submissions, {right} without a fault; {out / 'marks.csv'}, a page each in {out / 'pages'}")
     return RIGHT if right == len(results) else WRONG

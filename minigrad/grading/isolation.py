@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -35,7 +35,8 @@ def isolate(job: dict[str, Any]) -> list[str]:
     in it (`readable`) and which must not (`hidden`), and `seconds`, `memory` (bytes), `files` (open at once), `disk` (bytes),
     `processes`. Returns in the process that is to run the student's code, with its working directory in the submission.
 
-    A superuser becomes nobody, unless Python itself lies where nobody can't read it and there is no file system of its own.
+    A superuser becomes nobody, unless there is no file system of its own and Python itself, or the submission's copy, lies
+    where nobody can't read it.
     """
     folder, had, private = job["folder"], [], False
     if sys.platform == "linux":
@@ -53,7 +54,8 @@ def isolate(job: dict[str, Any]) -> list[str]:
     if root and "files" not in had:
         for path in (Path(folder), *Path(folder).rglob("*")):  # the check's own copy is the check's own
             os.chown(path, _NOBODY, _NOBODY)
-    if root and ("files" in had or all(map(readable_by_all, job["readable"]))) and _drop_to_nobody():
+    needed = [] if "files" in had else [*job["readable"], folder]
+    if root and all(map(readable_by_all, needed)) and _drop_to_nobody():
         had.append("user")
     if sys.platform == "linux":
         _no_more_rights(private)
@@ -207,6 +209,7 @@ def _no_more_rights(private: bool) -> None:
 
 def _limits(job: dict[str, Any]) -> None:
     """Time, memory, open files, file sizes; no further processes or threads."""
+    resource = importlib.import_module("resource")  # not everywhere: the command line must start without
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime + job["seconds"]) + 1
     wanted = {

@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minigrad.grading import references
+from minigrad.grading.references import (
+    affine,
+    batchnorm,
+    conv,
+    dropout_plausible,
+    layernorm,
+    lstm_step,
+    max_pool,
+    relu,
+    rnn_step,
+    softmax,
+    spatial_batchnorm,
+    svm,
+)
 from minigrad.grading.spec import Draw
 
 __all__ = ["READY", "ready_for"]
@@ -36,40 +49,40 @@ _POOL = {"x": Draw((2, 3, 4, 6), "distinct"), "pool_param": {"pool_height": 2, "
 _GATES = {"x": Draw((3, 5)), "prev_h": Draw((3, 4))}
 
 READY: dict[str, dict[str, Any]] = {
-    "affine": _pair("affine", {"x": Draw((4, 2, 3)), "w": Draw((6, 5)), "b": Draw((5,))}, references.affine),
-    "relu": _pair("relu", {"x": Draw((4, 7), "distinct")}, references.relu),
-    "conv": _pair("conv", _CONV, references.conv, "_naive"),
-    "conv_fast": _pair("conv", _CONV, references.conv, "_fast"),
-    "max_pool": _pair("max_pool", _POOL, references.max_pool, "_naive"),
-    "max_pool_fast": _pair("max_pool", _POOL, references.max_pool, "_fast"),
+    "affine": _pair("affine", {"x": Draw((4, 2, 3)), "w": Draw((6, 5)), "b": Draw((5,))}, affine),
+    "relu": _pair("relu", {"x": Draw((4, 7), "distinct")}, relu),
+    "conv": _pair("conv", _CONV, conv, "_naive"),
+    "conv_fast": _pair("conv", _CONV, conv, "_fast"),
+    "max_pool": _pair("max_pool", _POOL, max_pool, "_naive"),
+    "max_pool_fast": _pair("max_pool", _POOL, max_pool, "_fast"),
     "batchnorm": _pair(
         "batchnorm",
         {"x": Draw((6, 5)), "gamma": Draw((5,)), "beta": Draw((5,)), "bn_param": {"mode": "train", "eps": 1e-5}},
-        references.batchnorm,
+        batchnorm,
     ),
     "spatial_batchnorm": _pair(
         "spatial_batchnorm",
         {"x": Draw((3, 4, 2, 5)), "gamma": Draw((4,)), "beta": Draw((4,)), "bn_param": {"mode": "train", "eps": 1e-5}},
-        references.spatial_batchnorm,
+        spatial_batchnorm,
     ),
     "layernorm": _pair(
         "layernorm",
         {"x": Draw((4, 7)), "gamma": Draw((7,)), "beta": Draw((7,)), "ln_param": {"eps": 1e-5}},
-        references.layernorm,
+        layernorm,
     ),
     "dropout": _pair(
         "dropout",
         {"x": Draw((10, 12), "distinct"), "dropout_param": {"mode": "train", "p": 0.5, "seed": 3}},
         None,
     )
-    | {"verify": references.dropout_plausible},
-    "softmax": _loss("softmax_loss", references.softmax),
-    "svm": _loss("svm_loss", references.svm),
-    "rnn_step": _pair("rnn_step", _GATES | {"Wx": Draw((5, 4)), "Wh": Draw((4, 4)), "b": Draw((4,))}, references.rnn_step),
+    | {"verify": dropout_plausible},
+    "softmax": _loss("softmax_loss", softmax),
+    "svm": _loss("svm_loss", svm),
+    "rnn_step": _pair("rnn_step", _GATES | {"Wx": Draw((5, 4)), "Wh": Draw((4, 4)), "b": Draw((4,))}, rnn_step),
     "lstm_step": _pair(
         "lstm_step",
         _GATES | {"prev_c": Draw((3, 4)), "Wx": Draw((5, 16)), "Wh": Draw((4, 16)), "b": Draw((16,))},
-        references.lstm_step,
+        lstm_step,
     ),
 }
 

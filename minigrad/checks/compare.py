@@ -40,6 +40,14 @@ class Options:
     #: Whether wrong gradients are held against the known mistakes.
     diagnose: bool = True
 
+    def spelt(self) -> str:
+        """The settings that are not the defaults, and always mode and seed, as they are written in a call."""
+        plain = {"eps": self.eps, "nondet_tol": self.nondet_tol, "bilinear": self.bilinear}
+        shown = {"mode": self.mode, "seed": self.seed} | {k: v for k, v in plain.items() if v}
+        shown |= {"samples": self.samples} if self.mode == "sample" else {}
+        tolerances = {"rtol": self.tolerance.rtol, "atol": self.tolerance.atol}
+        return ", ".join(f"{k}={v!r}" for k, v in (shown | tolerances).items())
+
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in one line."""
         if self.mode not in MODES:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from gradcheck_corpus import activations, basic, losses, normalised, recurrent, windows
+from gradcheck_corpus.apart import RIGHT as RIGHT_APART
+from gradcheck_corpus.apart import WRONG as WRONG_APART
 from gradcheck_corpus.right import OPERATIONS as RIGHT
 
 from minigrad.checks import Options, check
@@ -42,6 +44,19 @@ def test_every_wrong_backward_is_caught(reports):
 def test_nine_of_ten_are_named_right(reports):
     hits = [mutant.name for mutant in NAMED if named_right(mutant, reports[mutant.name])]
     assert len(hits) >= 0.9 * len(MUTANTS), sorted({m.name for m in MUTANTS} - set(hits))
+
+
+@pytest.mark.parametrize("case", RIGHT_APART, ids=lambda case: case.name)
+def test_right_code_of_the_second_corpus_does_not_fail(case):
+    assert check(case.problem(), Options()).status == "passed"
+
+
+def test_the_second_corpus_is_caught_and_nine_of_ten_named():
+    reports = {case.name: check(case.problem(), Options()) for case in WRONG_APART}
+    assert len(reports) == len(WRONG_APART) >= 50
+    assert [name for name, report in reports.items() if report.ok] == []
+    hits = [case.name for case in WRONG_APART if named_right(case, reports[case.name])]
+    assert len(hits) >= 0.9 * len(WRONG_APART), sorted(set(reports) - set(hits))
 
 
 def test_inputs_that_are_right_are_not_accused(reports):

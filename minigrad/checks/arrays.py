@@ -59,8 +59,10 @@ def check_grads(
     the report's text unless `raise_exception` is off; GradientError for code that does not keep to any of these forms;
     ValueError for a request that makes no sense. Errors in the checked code itself come through as they are.
     """
+    __tracebackhide__ = True  # pytest shows the test's own line
     problem = problem_of(forward, backward, inputs, settings, wrt=wrt)
-    return finish(problem, Options(mode, eps, Tolerance(rtol, atol), samples, seed, nondet_tol, bilinear), raise_exception)
+    options = Options(mode, eps, Tolerance(rtol, atol), samples, seed, nondet_tol, bilinear)
+    return finish(problem, options, raise_exception, _call("check_grads", [forward, backward], problem, settings))
 
 
 def check_loss(
@@ -83,8 +85,18 @@ def check_loss(
     The gradient is by the first argument (an array, or a dict of arrays) unless `wrt` names others. Everything else is as
     in `check_grads`.
     """
+    __tracebackhide__ = True
     problem = loss_problem(loss, inputs, settings, wrt=wrt)
-    return finish(problem, Options(mode, eps, Tolerance(rtol, atol), samples, seed, nondet_tol), raise_exception)
+    options = Options(mode, eps, Tolerance(rtol, atol), samples, seed, nondet_tol)
+    return finish(problem, options, raise_exception, _call("check_loss", [loss], problem, settings))
+
+
+def _call(function: str, code: Sequence[Any], problem: Problem, settings: Mapping[str, Any] | None) -> str:
+    """The call as one would write it again, arrays by name and shape."""
+    shapes = ("x".join(map(str, x.shape)) or "scalar" for x in problem.inputs)
+    arrays = ", ".join(f"{name}: <{shape}>" for name, shape in zip(problem.names, shapes, strict=True))
+    names = [getattr(f, "__name__", type(f).__name__) for f in code if f is not None]
+    return f"{function}({', '.join(names)}, {{{arrays}}}" + (f", settings={dict(settings)!r}" if settings else "")
 
 
 def problem_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -287,6 +288,11 @@ def _in_float64(layer: Any) -> Any:
     def wide(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             return x
+        if x.dtype.itemsize < 8 and not seen:
+            message = (
+                f"check_grads: {type(layer).__name__} holds {x.dtype}; difference quotients need float64, so it is converted"
+            )
+            warnings.warn(message, UserWarning, stacklevel=5)
         return seen.setdefault(id(x), x.astype(np.float64))
 
     for name, value in list(getattr(layer, "__dict__", {}).items()):

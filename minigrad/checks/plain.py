@@ -78,7 +78,9 @@ class Arguments:
     def _chosen(self, wrt: Sequence[str] | None, first_only: bool) -> list[_Slot]:
         slots = self._candidates()
         if wrt is not None:
-            known = {slot.name: slot for slot in reversed(slots)}
+            known: dict[str, _Slot] = {}
+            for slot in slots:
+                known.setdefault(slot.name, slot)
             for name in wrt:
                 if name not in known:
                     raise ValueError(f"check_grads: {self.what} has no array {name!r}; there are {', '.join(known) or 'none'}")

@@ -182,7 +182,7 @@ def judge(
         quotient = first if step is None else probe(step)
         best = quotient if _better(quotient, best) else best
         allowed = float(tolerance.allowed(analytic, best.value, scale))
-        if abs(analytic - best.value) <= allowed + best.error <= 11 * allowed:
+        if best.smooth and abs(analytic - best.value) <= allowed + best.error <= 11 * allowed:
             return Verdict.OK, best
         gap = abs(analytic - quotient.value)
         if quotient.smooth and quotient.error < 1e-2 * gap:
@@ -197,11 +197,10 @@ def judge(
         return kink, best
     if abs(analytic - best.value) > allowed + 3 * best.error:
         return Verdict.WRONG, best
-    if best.error <= 1e-3 * max(abs(analytic), abs(best.value)):
-        return Verdict.OK, best  # agreement to three digits, where the quotient has no more
     number = exact()
     if number is None or abs(number - best.value) > allowed + 3 * best.error:
-        return Verdict.UNRESOLVED, best
+        digits = best.error <= 1e-3 * max(abs(analytic), abs(best.value))
+        return (Verdict.OK if digits else Verdict.UNRESOLVED), best  # three digits have to do, where the quotient has no more
     return (Verdict.OK if abs(analytic - number) <= allowed else Verdict.WRONG), best
 
 

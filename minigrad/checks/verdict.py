@@ -41,8 +41,8 @@ class Verdict(enum.IntEnum):
 class Tolerance:
     """Agreement means ``|a - n| <= rtol * max(|a|, |n|) + atol * min(1, largest |n| of the array) + the quotient's error``."""
 
-    rtol: float = 1e-5
-    atol: float = 1e-7
+    rtol: float = 1e-6
+    atol: float = 1e-8
 
     def allowed(self, analytic: Any, numeric: Any, scale: float) -> Any:
         """The difference that is allowed before the quotient's own error is added; elementwise."""

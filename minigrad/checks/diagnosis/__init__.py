@@ -19,10 +19,10 @@ from minigrad.checks.diagnosis.layout import (
     transposed_operand,
     unsummed,
 )
-from minigrad.checks.diagnosis.normalised import label, scores, softmax, statistics
+from minigrad.checks.diagnosis.normalised import label, length, scores, softmax, statistics
 from minigrad.checks.diagnosis.pointwise import activation, branch, diagonal, identity, mask, routed
 from minigrad.checks.diagnosis.scale import bias, data_factor, factor, forgotten_bias, operand, regularisation, zero
-from minigrad.checks.diagnosis.windows import border, ignored_output, one_path, overlap, overwritten, settings, ties
+from minigrad.checks.diagnosis.windows import border, carried, ignored_output, one_path, overlap, overwritten, settings, ties
 from minigrad.checks.verdict import Diagnosis
 
 __all__ = ["EXACT", "LOCAL", "Case", "diagnose"]
@@ -41,10 +41,12 @@ EXACT: tuple[Hypothesis, ...] = (
     softmax,
     scores,
     statistics,
+    length,
     activation,
     mask,
     one_path,
     ignored_output,
+    carried,
     diagonal,
     regularisation,
     overwritten,

@@ -25,8 +25,8 @@ __all__ = ["Case", "View", "placements"]
 
 #: A hypothesis fits where what it leaves unexplained is at most this part of the mismatch.
 CLOSE = 1e-3
-#: Jacobians beyond this many entries are not taken apart, and no diagnosis evaluates the function for longer than this.
-LARGEST, SECONDS = 1_000_000, 5.0
+#: Jacobians beyond this many entries are not taken apart, and no input's diagnosis evaluates it for longer.
+LARGEST, SECONDS = 1_000_000, 10.0
 
 
 class View(NamedTuple):
@@ -56,6 +56,7 @@ class Case:
         self.report = reports[which]
         self.cotangents, self.gradients, self.outputs = cotangents, gradients, list(outputs)
         self.seeded, self.recheck = seeded, recheck
+        self.deadline = time.perf_counter() + SECONDS
 
     # -------------------------------------------------------------------------------------------- what is known
 
@@ -142,10 +143,10 @@ class Case:
         size = len(self.cotangents[0])
         if self.jacobian is None or size > 512 or self.problem.unit:
             return None
-        started, rows = time.perf_counter(), []
+        rows = []
         for row in range(size):
             rows.append(self.pulled(np.eye(1, size, row)[0]).reshape(-1))
-            if time.perf_counter() - started > SECONDS:
+            if time.perf_counter() > self.deadline:
                 return None
         return np.stack(rows)
 
@@ -161,37 +162,54 @@ class Case:
             return None
         return found if found.shape == self.cotangents[0].shape and not np.iscomplexobj(found) else None
 
-    def numeric_at(self, changes: Mapping[int, Array]) -> Array | None:
-        """The derivative of all outputs by this input, at other values of some inputs: a Jacobian, or None."""
+    def numeric_at(self, changes: Mapping[int, Array], places: Sequence[tuple[int, ...]] | None = None) -> Array | None:
+        """The derivative of all outputs by this input, at other values of some inputs: a Jacobian, or None.
+
+        One column for each of `places`; without them for every element.
+        """
         points = [np.array(changes.get(i, x), float) for i, x in enumerate(self.problem.inputs)]
         x = points[self.which]
-        started, columns = time.perf_counter(), []
-        for at in np.ndindex(x.shape):
+        columns = []
+        for at in np.ndindex(x.shape) if places is None else places:
             sides, before = [], x[at]
             step = 1e-5 * max(abs(float(before)), 0.1)
             for sign in (1.0, -1.0):
                 x[at] = before + sign * step
                 sides.append(self.value(points))
             x[at] = before
-            if sides[0] is None or sides[1] is None or time.perf_counter() - started > SECONDS:
+            if sides[0] is None or sides[1] is None or time.perf_counter() > self.deadline:
                 return None
             columns.append((sides[0] - sides[1]) / (2 * step))
         jacobian = np.stack(columns, axis=1) if columns else None
         return jacobian if jacobian is not None and np.isfinite(jacobian).all() else None
+
+    def fit_at(self, changes: Mapping[int, Array]) -> float | None:
+        """How well the derivative at other values of some inputs fits; a few elements first, since it seldom does."""
+        view = self.views[0]
+        gap = np.where(self.places, np.abs(view.analytic - view.numeric), -1.0).reshape(-1)
+        few = [tuple(int(k) for k in np.unravel_index(i, self.x.shape)) for i in np.argsort(-gap, kind="stable")[:4]]
+        columns = self.numeric_at(changes, few)
+        if columns is None:
+            return None
+        analytic, right = (np.array([side[at] for at in few]) for side in (view.analytic, view.numeric))
+        if not np.linalg.norm(view.g @ columns - analytic) <= 0.1 * np.linalg.norm(right - analytic):
+            return None
+        jacobian = self.numeric_at(changes)
+        return None if jacobian is None else self.fit_jacobian(jacobian)
 
     @functools.cached_property
     def touched(self) -> Array | None:
         """Which outputs (flat) an element can reach at all, found by giving it values beyond all the others."""
         base = self.value(self.problem.inputs)
         far = 2.0 * float(np.abs(self.x).max(initial=0.0)) + 1.0
-        started, columns = time.perf_counter(), []
+        columns = []
         for at in np.ndindex(self.x.shape):
             moved = np.zeros(len(self.cotangents[0]), bool)
             for value in (far, -far):
                 points = [np.array(x) for x in self.problem.inputs]
                 points[self.which][at] = value
                 found = self.value(points)
-                if base is None or found is None or time.perf_counter() - started > SECONDS:
+                if base is None or found is None or time.perf_counter() > self.deadline:
                     return None
                 moved |= found != base
             columns.append(moved)

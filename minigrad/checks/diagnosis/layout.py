@@ -55,10 +55,7 @@ def transposed_operand(case: Case) -> Diagnosis | None:
         square = report.x.ndim >= 2 and report.x.shape[-1] == report.x.shape[-2] > 1
         if i == case.which or not square:
             continue
-        jacobian = case.numeric_at({i: np.swapaxes(report.x, -1, -2)})
-        if jacobian is None:
-            continue
-        residual = case.fit_jacobian(jacobian)
+        residual = case.fit_at({i: np.swapaxes(report.x, -1, -2)})
         if residual is not None:
             message = f"{report.name} is used without its transpose (or with one too many) in the gradient of {case.name}"
             return Diagnosis("transposed", message, residual)
@@ -90,10 +87,7 @@ def flipped(case: Case) -> Diagnosis | None:
         kernel = tuple(range(2, report.x.ndim)) if report.x.ndim > 3 else (report.x.ndim - 1,)
         if all(report.x.shape[a] == 1 for a in kernel):
             continue
-        jacobian = case.numeric_at({i: np.flip(report.x, kernel)})
-        if jacobian is None:
-            continue
-        residual = case.fit_jacobian(jacobian)
+        residual = case.fit_at({i: np.flip(report.x, kernel)})
         if residual is not None:
             message = f"{report.name} is the wrong way round along {_axes(kernel)} in the gradient of {case.name}"
             return Diagnosis("flipped", message, residual)

@@ -12,7 +12,7 @@ from minigrad.checks.diagnosis.case import Case, View, placements
 from minigrad.checks.verdict import Diagnosis
 from minigrad.core import Array
 
-__all__ = ["label", "scores", "softmax", "statistics"]
+__all__ = ["label", "length", "scores", "softmax", "statistics"]
 
 
 def softmax(case: Case) -> Diagnosis | None:
@@ -214,6 +214,32 @@ def _bare_statistics(case: Case, axes: tuple[int, ...], eps: float, gamma: Array
             residual = case.fit(mixed) if other != axes else None
             if residual is not None:
                 message = f"{here} the statistics' terms run along {list(other)}, the statistics along {list(axes)}"
+                return Diagnosis("statistics", message, residual)
+    return None
+
+
+def length(case: Case) -> Diagnosis | None:
+    """Slices divided by their own length (a norm), which is held constant or taken along another axis."""
+    out = case.out
+    if out is None or out.shape != case.x.shape or case.x.ndim < 1 or not case.x.all():
+        return None
+    ratio = out / case.x
+    for axes in (a for n in range(1, case.x.ndim + 1) for a in itertools.combinations(range(case.x.ndim), n)):
+        if np.ptp(ratio, axis=axes).max() > 1e-9 * np.abs(ratio).max() or not np.allclose(np.square(out).sum(axes), 1.0):
+            continue
+        here = f"in the gradient of {case.name}"
+        residual = case.fit(lambda view: view.g.reshape(out.shape) * ratio)
+        if residual is not None:
+            return Diagnosis("statistics", f"{here} the length is held constant: its own dependence on it is missing", residual)
+        for other in (a for n in range(1, case.x.ndim + 1) for a in itertools.combinations(range(case.x.ndim), n)):
+
+            def along(view: View, other: tuple[int, ...] = other) -> Array:
+                g = view.g.reshape(out.shape)
+                return np.asarray((g - out * (g * out).sum(other, keepdims=True)) * ratio)
+
+            residual = case.fit(along) if other != axes else None
+            if residual is not None:
+                message = f"{here} the length's term runs along {list(other)}, the length along {list(axes)}"
                 return Diagnosis("statistics", message, residual)
     return None
 

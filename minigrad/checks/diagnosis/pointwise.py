@@ -237,7 +237,7 @@ def branch(case: Case) -> Diagnosis | None:
         with np.errstate(all="ignore"):
             slopes = (case.views[0].analytic.reshape(-1) / case.views[0].g)[wrong]
         constant = np.ptp(slopes) < 1e-9 * max(1.0, float(np.abs(slopes).max()))
-        how = f": its slope there is {slopes[0]:.6g} instead of {local.slope[wrong][0]:.6g}" if constant else ""
+        how = f": its slope there is {slopes[0]:.6g}" if constant else ""
         return Diagnosis("branch", f"the gradient of {case.name} is wrong only where {case.name} {word} 0{how}")
     return None
 

@@ -43,10 +43,7 @@ def forgotten_bias(case: Case) -> Diagnosis | None:
     for i, report in enumerate(case.reports):
         if not report.x.any() or not is_bias(case, i):
             continue
-        jacobian = case.numeric_at({i: np.zeros_like(report.x)})
-        if jacobian is None:
-            continue
-        residual = case.fit_jacobian(jacobian)
+        residual = case.fit_at({i: np.zeros_like(report.x)})
         if residual is not None:
             message = f"the bias was forgotten: the gradient of {case.name} is the one that belongs to {report.name} = 0"
             return Diagnosis("bias", message, residual)

@@ -11,7 +11,7 @@ from minigrad.checks.diagnosis.case import Case, View
 from minigrad.checks.verdict import Diagnosis
 from minigrad.core import Array
 
-__all__ = ["border", "ignored_output", "one_path", "overlap", "overwritten", "settings", "ties"]
+__all__ = ["border", "carried", "ignored_output", "one_path", "overlap", "overwritten", "settings", "ties"]
 
 
 def overwritten(case: Case) -> Diagnosis | None:
@@ -89,6 +89,29 @@ def one_path(case: Case) -> Diagnosis | None:
         return None
     message = f"{case.name} is used twice and one path is forgotten: the incoming gradient itself has to be added (+=)"
     return Diagnosis("overwritten", message, 0.0)
+
+
+def carried(case: Case) -> Diagnosis | None:
+    """A sequence whose gradient is not carried on: each place counts only at its own place of the output."""
+    if case.jacobian is None or len(case.outputs) != 1:
+        return None
+    shape = case.outputs[0].shape
+    wide = case.jacobian.reshape(*shape, *case.x.shape)
+    for i, j in itertools.product(range(len(shape)), range(case.x.ndim)):
+        if shape[i] != case.x.shape[j] or shape[i] < 2:
+            continue
+        index = np.arange(shape[i])
+        here = index.reshape([-1 if a == i else 1 for a in range(wide.ndim)])
+        there = index.reshape([-1 if a == len(shape) + j else 1 for a in range(wide.ndim)])
+        cut = np.where(here == there, wide, 0.0).reshape(case.jacobian.shape)
+        residual = case.fit_jacobian(cut) if (cut != case.jacobian).any() else None
+        if residual is not None:
+            message = (
+                f"the gradient of {case.name} has only what each place along axis {j} does to its own place of the output: "
+                "what goes on to other places (later steps) has to be added (+=)"
+            )
+            return Diagnosis("carry", message, residual)
+    return None
 
 
 def ignored_output(case: Case) -> Diagnosis | None:

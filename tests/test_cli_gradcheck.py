@@ -91,6 +91,23 @@ class Net(nn.Module):
     assert "2 of 2 right" in out
 
 
+def test_a_file_of_a_package_may_import_the_package(run, tmp_path):
+    package = tmp_path / "course"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "half.py").write_text("def half(x):\n    return x / 2\n")
+    path = package / "mine.py"
+    path.write_text(
+        "from .half import half\nfrom course.half import half as same\n"
+        "def half_forward(x):\n    return half(x), None\ndef half_backward(g, _):\n    return same(g)\n"
+    )
+    code, out, err = run(path)
+    assert code == 0, out + err
+    path.rename(package / "hers.py")
+    path.symlink_to(package / "hers.py")
+    assert run(path)[0] == 0
+
+
 def test_remarks_go_to_standard_error(run, mine):
     mine.write_text(mine.read_text() + "\ndef lonely_forward(x):\n    return x\n")
     code, _, err = run(mine)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minigrad.grading import READY, Check, Draw, Spec, mark
+from minigrad.grading.isolation import namespaces_work
 from minigrad.grading.launcher import launcher
 
 GOOD = """
@@ -220,6 +221,54 @@ def test_the_spec_and_other_files_of_the_teacher_are_out_of_reach(tmp_path):
         pytest.skip("no file system of its own is to be had here")
     assert found["relu"].points == 0
     assert found["affine"].points == 2
+
+
+def test_isolation_is_whole_where_the_system_allows_it(tmp_path):
+    had = set(marked(tmp_path, RIGHT)["relu"].isolation)
+    assert "limits" in had
+    if namespaces_work():
+        assert had >= {"files", "network", "processes"}
+    if os.getuid() == 0 and "files" in had:
+        assert "user" in had
+
+
+def test_a_layer_can_not_choose_the_arrays_on_which_it_is_checked(tmp_path):
+    """A layer's own process says what its parameters are; what the spec draws stays as it was drawn."""
+    file = tmp_path / "layers.py"
+    file.write_text(
+        """
+import gc
+
+for names in gc.get_objects():
+    if isinstance(names, dict) and "layer_problem" in names and "Problem" in names:
+        names["Problem"] = lambda label, all, inputs, *a, made=names["Problem"], **k: made(
+            label, all, [0 * x for x in inputs], *a, **k
+        )
+
+class Layer:
+    def forward(self, x):
+        return x**2 + x
+
+    def backward(self, g):
+        return g  # right at 0 alone
+"""
+    )
+    check = Check("layer", "Layer", kind="layer", arguments={"x": Draw((3, 4))}, gradients=("x",))
+    (found,) = mark(file, Spec((check,))).outcomes
+    assert (found.status, found.points) == ("failed", 0), found.text("numbers")
+
+
+def test_a_layer_s_parameters_that_are_named_must_be_there(tmp_path):
+    file = tmp_path / "layers.py"
+    layer = "class Layer:\n    def __init__(self):\n        self.W = np.ones((4, 3))\n"
+    layer += "    def forward(self, x):\n        self.x = x\n"
+    passes = (
+        "        return x @ self.W\n    def backward(self, g):\n        self.dW = self.x.T @ g\n        return g @ self.W.T\n"
+    )
+    for text, points in ((layer + passes, 1), (layer + passes.replace("self.dW", "self.other"), 0)):
+        file.write_text("import numpy as np\n" + text)
+        check = Check("layer", "Layer", kind="layer", arguments={"x": Draw((2, 4))}, gradients=("x", "W"))
+        assert mark(file, Spec((check,))).points == points
 
 
 def test_nothing_is_written_outside(tmp_path):

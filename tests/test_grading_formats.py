@@ -1,6 +1,9 @@
 """The forms of a report: small ones by heart, the tools' own against their schemas."""
 
+import importlib
+import io
 import json
+import unittest
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -84,6 +87,32 @@ def test_gradescope():
     assert "every check passes" in nothing["output"]
 
 
+def test_gradescope_s_own_runner_writes_the_same_keys():
+    """What gradescope_utils makes of a test with points, a number, a visibility and a failure."""
+    tools = pytest.importorskip("gradescope_utils.autograder_utils", reason="gradescope-utils is not installed")
+    decorators, runner = (importlib.import_module(f"{tools.__name__}.{name}") for name in ("decorators", "json_test_runner"))
+
+    class Marks(unittest.TestCase):
+        @decorators.partial_credit(2)
+        @decorators.number("2")
+        @decorators.visibility("visible")
+        def test_relu(self, set_score=None):
+            """relu"""
+            set_score(0.5)
+
+    stream = io.StringIO()
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Marks)
+    runner.JSONTestRunner(stream=stream, visibility="visible", stdout_visibility="hidden").run(suite)
+    theirs, ours = json.loads(stream.getvalue()), json.loads(FORMATS["gradescope"](result()))
+    assert set(theirs) - set(ours) <= {"leaderboard", "visibility"}
+    (test,) = theirs["tests"]
+    mine = ours["tests"][1]
+    assert set(test) <= set(mine)
+    for key in ("name", "number", "score", "max_score", "status", "visibility"):
+        assert test[key] == mine[key], key
+    assert theirs["stdout_visibility"] == ours["stdout_visibility"]
+
+
 def test_otter():
     """As `otter run` writes it: the public tests' summary first, then name, score, max_score, visibility, output."""
     table = json.loads(FORMATS["otter"](result()))
@@ -153,6 +182,11 @@ def test_junit():
     assert {k: suite.get(k) for k in ("name", "tests", "failures", "errors", "skipped", "time")} == {
         "name": "ada", "tests": "3", "failures": "1", "errors": "1", "skipped": "0", "time": "2.750",
     }  # fmt: skip
+    known = {"name", "tests", "failures", "errors", "skipped", "time"}  # of those that Jenkins' junit-10.xsd allows
+    assert set(suite.attrib) == known
+    assert set(root.attrib) == known - {"skipped"}
+    assert {key for case in suite for key in case.attrib} == {"name", "classname", "time"}
+    assert {key for case in suite for child in case for key in child.attrib} == {"message", "type"}
     assert [case.get("name") for case in suite] == ["affine", "relu", "secret & sum"]
     assert [[child.tag for child in case] for case in suite] == [[], ["failure", "system-out"], ["error"]]
     assert suite[1][0].get("message") == "the gradient of x is wrong at 3 of 4 elements"

@@ -25,7 +25,7 @@ from minigrad.checks.verdict import InputReport, Tolerance, Verdict
 from minigrad.errors import MinigradError
 from minigrad.grading.remote import compare_outputs, measured_by_reference, reference_outputs, remote_problem
 from minigrad.grading.results import Outcome, Result
-from minigrad.grading.sandbox import CodeError, Gone, Limits, Student, printable, staged
+from minigrad.grading.sandbox import CodeError, Gone, Limits, Student, base_of, printable, staged
 from minigrad.grading.spec import Check, Draw, Spec, SpecError
 
 __all__ = ["SubmissionError", "file_of", "key_of", "mark", "nothing_for"]
@@ -58,6 +58,9 @@ def mark(
     submission, seed = Path(submission), spec.seed if seed is None else seed
     try:
         file = file_of(submission, spec.file)
+        there = submission.resolve() if neighbours else submission.absolute()  # one's own file may be a link
+        if there.is_file():
+            file = str(there.relative_to(base_of(there, neighbours)))
     except SubmissionError as error:
         if not submission.exists():
             raise
@@ -66,7 +69,7 @@ def mark(
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="minigrad-marking-") as scratch:
         folder = Path(scratch) / "submission"
-        staged(submission, folder, neighbours)
+        staged(there, folder, neighbours)
         Path(scratch).chmod(0o755)
         for check in spec.checks:
             outcome = _outcome(folder, file, check, spec, seed, away)

@@ -68,17 +68,19 @@ def remote_problem(student: Student, check: Check, arguments: Mapping[str, Any],
     known = None
     if check.kind in ("pair", "loss", "function"):
         known = Arguments(check.name, _nothing, dict(arguments), settings, wrt)
-    return _mirror(runs, check, reply, known)
+    return _mirror(runs, check, reply, known, arguments)
 
 
 def _nothing() -> None:
     """Stands for a function of which only the arguments matter."""
 
 
-def _mirror(runs: _Runs, check: Check, reply: Mapping[str, Any], known: Arguments | None) -> Problem:
+def _mirror(
+    runs: _Runs, check: Check, reply: Mapping[str, Any], known: Arguments | None, arguments: Mapping[str, Any]
+) -> Problem:
     number = reply.get("problem")
     if known is None:
-        names, inputs = _believed(reply.get("names"), reply.get("inputs"))
+        names, inputs = _believed(reply.get("names"), reply.get("inputs"), arguments)
         settings = reply.get("settings")
         described = dict(settings) if isinstance(settings, dict) else {}
     else:
@@ -95,10 +97,10 @@ def _mirror(runs: _Runs, check: Check, reply: Mapping[str, Any], known: Argument
 
     def again(changes: dict[str, Any]) -> Problem:
         if known is None:
-            return _mirror(runs, check, runs.call("again", problem=number, changes=changes), None)
+            return _mirror(runs, check, runs.call("again", problem=number, changes=changes), None, arguments)
         inputs, settings = known.changed(changes)  # ValueError for unknown names, before anything is sent
         other = Arguments(check.name, _nothing, inputs, settings, names)
-        return _mirror(runs, check, runs.call("again", problem=number, changes=changes), other)
+        return _mirror(runs, check, runs.call("again", problem=number, changes=changes), other, inputs)
 
     return Problem(
         check.function,
@@ -114,14 +116,17 @@ def _mirror(runs: _Runs, check: Check, reply: Mapping[str, Any], known: Argument
     )
 
 
-def _believed(names: Any, inputs: Any) -> tuple[list[str], list[Array]]:
-    """A layer's own parameters are known only over there; whoever needs them to be there names them in the spec."""
+def _believed(names: Any, inputs: Any, arguments: Mapping[str, Any]) -> tuple[list[str], list[Array]]:
+    """A layer's own parameters are known only over there; whoever needs them to be there names them in the spec.
+
+    Arguments are known here, and stand for whatever comes under their names.
+    """
     lists = isinstance(names, list) and isinstance(inputs, list) and len(names) == len(inputs) > 0
     if not lists or not all(isinstance(n, str) for n in names) or not all(isinstance(x, np.ndarray) for x in inputs):
         raise Gone("protocol", "the process sent something that is no answer")
     if not all(x.dtype == np.float64 and np.isfinite(x).all() for x in inputs):
         raise CodeError("a parameter is not finite or not of floating point")
-    return [name[:60] for name in names], inputs
+    return [name[:60] for name in names], [arguments.get(n, x) for n, x in zip(names, inputs, strict=True)]
 
 
 def _outputs(reply: Mapping[str, Any]) -> list[Array]:

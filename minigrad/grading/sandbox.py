@@ -23,7 +23,7 @@ from minigrad.errors import MinigradError
 from minigrad.grading.launcher import launcher, libraries
 from minigrad.grading.wire import WireError, frame, read
 
-__all__ = ["CodeError", "Gone", "Limits", "Student", "printable", "staged"]
+__all__ = ["CodeError", "Gone", "Limits", "Student", "base_of", "printable", "staged"]
 
 #: How long an interpreter may take to start on a loaded machine; a student's time begins afterwards.
 _STARTING = 60.0
@@ -229,11 +229,10 @@ def staged(submission: Path, folder: Path, neighbours: bool) -> None:
     With `neighbours` the Python files beside a single file come along. Raises MinigradError where it is too large.
     """
     folder.mkdir(mode=0o755)
+    base = base_of(submission, neighbours)
     if submission.is_dir():
         chosen = [path for path in sorted(submission.rglob("*")) if not _passed_over(path.relative_to(submission))]
-        base = submission
     else:
-        base = submission.parent
         beside = [*base.glob("*.py"), *base.glob("*/*.py")] if neighbours else []
         chosen = [submission, *(p for p in beside if p != submission and not _passed_over(p.relative_to(base)))]
     total = 0
@@ -249,6 +248,16 @@ def staged(submission: Path, folder: Path, neighbours: bool) -> None:
         shutil.copyfile(path, target)
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def base_of(submission: Path, neighbours: bool) -> Path:
+    """The folder from which a submission is imported: for a file of a package, with its neighbours, the package's own."""
+    if submission.is_dir():
+        return submission
+    base = submission.parent
+    while neighbours and (base / "__init__.py").is_file() and base != base.parent:
+        base = base.parent
+    return base
 
 
 def _between(path: Path, base: Path) -> list[Path]:

@@ -6,6 +6,7 @@ loads the submission. From there on nothing it says is believed further than as 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import itertools
@@ -14,7 +15,7 @@ import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.fft
@@ -136,11 +137,16 @@ def _trouble(error: BaseException) -> dict[str, Any]:
     """An exception as the student sees it: their own lines of the traceback only."""
     if isinstance(error, MinigradError):
         return {"error": str(error)[:2000], "where": ""}
-    own = [f for f in traceback.extract_tb(error.__traceback__) if "minigrad" not in f.filename and "<frozen" not in f.filename]
-    here = str(Path.cwd()) + "/"
+    here = f"{Path.cwd()}/"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(here)]
     where = [f"{f.filename.removeprefix(here)}:{f.lineno} in {f.name}: {(f.line or '')[:120]}" for f in own[-3:]]
     text = "".join(traceback.format_exception_only(error)).strip()
     return {"error": text[-1500:], "where": "\n".join(where)[:2000]}
+
+
+def _flush(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the submission may have closed it
+        stream.flush()
 
 
 def main(number: int) -> None:
@@ -157,15 +163,18 @@ def main(number: int) -> None:
         return bytes(data)
 
     job = read(receive)
+    printed = sys.stdout  # the submission may put another in its place
     had = isolate(job)
     connection.sendall(frame({"isolation": had}))
     try:
         server = _Server(_load(job["file"]), job)
         reply = frame({"loaded": True})
     except BaseException as error:  # SystemExit too: whatever the submission raises
+        _flush(printed)
         connection.sendall(frame(_trouble(error)))
         os._exit(0)
     while True:
+        _flush(printed)
         connection.sendall(reply)
         request = read(receive)
         try:

@@ -242,7 +242,7 @@ def _scored(check: Check, report: Report) -> Outcome:
 def _constant(report: Report) -> bool:
     """Whether nothing that was looked at changes any output: a forward and a backward of zeros agree, and are worth nothing."""
     looked = [i for i in report.inputs if i.x.size and (i.verdict != Verdict.SKIPPED).any()]
-    return bool(looked) and all(not np.nan_to_num(i.numeric).any() for i in looked)
+    return bool(looked) and not any(np.nan_to_num(side).any() for i in looked for side in (i.left, i.right))
 
 
 def _elements(report: Report) -> tuple[int, int]:

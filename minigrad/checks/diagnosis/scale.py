@@ -76,7 +76,8 @@ def factor(case: Case) -> Diagnosis | None:
     diagnosis = _named(case, c, residual)
     if diagnosis.kind == "factor-unknown":
         small = np.abs(numeric) > 1e-3 * np.abs(numeric).max()
-        if small.sum() < 3:  # one or two numbers are proportional to anything
+        count = case.x.size * (1 if case.problem.unit else len(case.cotangents[0]))
+        if small.sum() < 3 or count < 3:  # one or two numbers are proportional to anything
             return None
         return Diagnosis("factor", diagnosis.message, residual)
     return diagnosis

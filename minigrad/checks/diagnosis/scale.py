@@ -68,7 +68,7 @@ def factor(case: Case) -> Diagnosis | None:
     numeric = np.concatenate([view.numeric[case.places] for view in case.views])
     size = float(numeric @ numeric)
     c = float(analytic @ numeric) / size if size else 0.0
-    if not np.isfinite(c) or abs(c) < 1e-6:
+    if not np.isfinite(c) or abs(c) < 1e-6 or _near(c, 1):
         return None
     residual = case.fit(lambda view: c * view.numeric)
     if residual is None:

@@ -24,7 +24,7 @@ POINTS = {
 #: What is edited, in which layer it shows, by which input, and the kinds of diagnosis that name it.
 DAMAGES = [
     ("db = np.sum(dout, axis=0)", "db = np.mean(dout, axis=0)", "affine", "b", "averaged"),
-    ("dw = x.reshape(x.shape[0], -1).T.dot(dout)", "dw = x.reshape(x.shape[0], -1).T.dot(dout) / x.shape[0]", "affine", "w", "averaged"),
+    ("-1).T.dot(dout)", "-1).T.dot(dout) / len(x)", "affine", "w", "averaged"),
     ("dx = dout * (x > 0)", "dx = dout * (dout > 0)", "relu", "x", "mask"),
     ("dx = dout * (x > 0)", "dx = dout", "relu", "x", "identity"),
     ("ws : ws + WW] += w[f]", "ws : ws + WW] = w[f]", "conv", "x", "overwritten"),

@@ -284,6 +284,32 @@ def test_layers(layer, names):
     assert layer_problem(made, (X,), wrt=names[1:]).names == names[1:]
 
 
+def test_a_layer_that_adds_its_gradients_up_begins_with_none():
+    layer = Listed()
+    layer.grads[0] += 5
+    assert mg.check_grads(layer, None, (X,)).status == "passed" and (layer.grads[0] == 5).all()
+
+
+def test_a_layer_with_slots():
+    class Twice:
+        __slots__ = ("x",)
+
+        def forward(self, x):
+            self.x = x
+            return x * x
+
+        def backward(self, g):
+            return 2 * self.x * g
+
+    assert mg.check_grads(Twice, None, (X,)).status == "passed"
+
+
+def test_a_gradient_in_lists_of_numbers():
+    assert mg.check_grads(lambda x: (x * x, x), lambda g, x: (2 * x * g).tolist(), (X,)).status == "passed"
+    with pytest.raises(mg.GradientError, match="inhomogeneous"):
+        mg.check_grads(lambda x: (x * x, x), lambda g, x: [[1.0, 2.0], [3.0]], (X,))
+
+
 def test_a_layer_in_float32_is_converted():
     with pytest.warns(UserWarning, match="float32"):
         assert mg.check_grads(Attributes(np.float32), None, (X,)).status == "passed"

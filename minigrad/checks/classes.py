@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import operator
@@ -123,6 +124,8 @@ def layer_problem(
     slots = _parameters(template, values, keywords, label)
     taken = {slot.name for slot in arguments.slots}
     slots = [slot for slot in slots if slot.name not in taken and (wrt is None or slot.name in wrt)]
+    for slot in slots:
+        slot.clear(template)
     names = [*(slot.name for slot in arguments.slots), *(slot.name for slot in slots)]
     unknown = [name for name in wrt or [] if name not in names]
     if unknown or not names:
@@ -157,7 +160,7 @@ def layer_problem(
             setattr(other, key, value)
         return layer_problem(other, new_inputs, new_settings, wrt=names)
 
-    plain = {k: v for k, v in vars(template).items() if isinstance(v, (bool, int, float, str, tuple))}
+    plain = {k: v for k, v in _attributes(template).items() if isinstance(v, (bool, int, float, str, tuple))}
     starts = [slot.get(template).copy() for slot in slots]
     return Problem(
         label,
@@ -210,7 +213,7 @@ def model_problem(
             setattr(other, key, value)
         return model_problem(other, new_inputs, new_settings, wrt=names)
 
-    plain = {k: v for k, v in vars(template).items() if isinstance(v, (bool, int, float, str))}
+    plain = {k: v for k, v in _attributes(template).items() if isinstance(v, (bool, int, float, str))}
     starts = [np.array(template.params[name], np.float64) for name in names]
     problem = Problem(
         label, names, starts, run, lambda arrays: called(arrays)[0], plain | arguments.known, again=again, reentrant=False
@@ -231,6 +234,13 @@ class _Parameter:
     def get(self, layer: Any) -> Array:
         return self.home(layer)[self.key]  # type: ignore[no-any-return] # an array, by construction
 
+    def clear(self, layer: Any) -> None:
+        """Begin with a gradient of zero, as layers that add theirs up expect."""
+        with contextlib.suppress(Exception):  # most have none yet
+            held = self.gradient(layer)
+            if isinstance(held, np.ndarray):
+                held[...] = 0.0
+
     def put(self, layer: Any, array: Array) -> Array:
         """Written in place, so that every other name the layer has for the same array sees it."""
         mine = self.get(layer)
@@ -241,7 +251,7 @@ class _Parameter:
 def _parameters(template: Any, values: list[Any], keywords: dict[str, Any], label: str) -> list[_Parameter]:
     """Look where a layer keeps parameters and, after one pass in a copy of it, where it keeps their gradients."""
     trial = copy.deepcopy(template)
-    before = {k: v for k, v in vars(template).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
+    before = {k: v for k, v in _attributes(template).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
     try:
         out = trial.forward(*values, **keywords)
         outputs = out if isinstance(out, (tuple, list)) else [out]
@@ -254,7 +264,7 @@ def _parameters(template: Any, values: list[Any], keywords: dict[str, Any], labe
     for name in before:
         key = next((k for k in derivative_names(name)[1:] if hasattr(trial, k)), None)
         if key is not None:
-            found.append(_Parameter(name, vars, name, operator.attrgetter(key)))
+            found.append(_Parameter(name, _attributes, name, operator.attrgetter(key)))
     return found
 
 
@@ -281,6 +291,11 @@ def _reader(key: Any, named: bool) -> Callable[[Any], Any]:
     return read
 
 
+def _attributes(layer: Any) -> dict[str, Any]:
+    """A layer's own attributes; none where it has only slots."""
+    return getattr(layer, "__dict__", {})
+
+
 def _in_float64(layer: Any) -> Any:
     """Every array of floating point that the layer holds, directly or in a dict or list, in float64; same arrays stay same."""
     seen: dict[int, Array] = {}
@@ -295,7 +310,7 @@ def _in_float64(layer: Any) -> Any:
             warnings.warn(message, UserWarning, stacklevel=5)
         return seen.setdefault(id(x), x.astype(np.float64))
 
-    for name, value in list(getattr(layer, "__dict__", {}).items()):
+    for name, value in list(_attributes(layer).items()):
         if isinstance(value, np.ndarray):
             setattr(layer, name, wide(value))
         elif isinstance(value, dict):

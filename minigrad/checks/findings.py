@@ -11,6 +11,7 @@ import numpy as np
 from minigrad.checks.problem import Problem, Run, Seeded, flat, split
 from minigrad.checks.verdict import Finding, InputReport, Verdict
 from minigrad.core import Array
+from minigrad.errors import GradientError
 
 __all__ = ["Evidence", "after", "as_gradient", "collect"]
 
@@ -99,7 +100,10 @@ def as_gradient(part: Any, x: Array) -> Array:
 
 
 def _copied(parts: list[Any]) -> list[Any]:
-    return [None if part is None else np.array(part) for part in parts]
+    try:
+        return [None if part is None else np.array(part) for part in parts]
+    except ValueError as error:  # lists of unequal length
+        raise GradientError(f"backward returns what is no array: {error}") from error
 
 
 def _cotangent(rng: np.random.Generator, size: int) -> Array:

@@ -236,6 +236,8 @@ def gradients_in_order(arguments: Arguments, result: Any) -> list[Any]:
         return by_name(arguments.what, names, result)
     if len(arguments.slots) == 1 and not isinstance(result, (tuple, list)):
         return [result]
+    if len(arguments.slots) == 1 and isinstance(result, list) and not any(isinstance(part, np.ndarray) for part in result):
+        return [result]  # an array's numbers in lists
     parts = list(result) if isinstance(result, (tuple, list)) else [result]
     if len(parts) == len(names):
         return parts

@@ -191,7 +191,7 @@ def judge(
                 return Verdict.WRONG, best
             suspect = quotient
     if not np.isfinite(best.error):
-        return Verdict.NONFINITE, best
+        return Verdict.UNRESOLVED, best  # the point lies at the edge of the function's domain
     kink = _kink(probe, steps, analytic, allowed)
     if kink is not None:
         return kink, best

@@ -22,9 +22,9 @@ class Verdict(enum.IntEnum):
     OK = 1
     #: The one-sided derivatives differ here and the analytic value lies between them: neither right nor wrong.
     KINK = 2
-    #: The difference quotient can't resolve the question at this point: neither right nor wrong.
+    #: The difference quotient can't resolve the question at this point (too few digits, the domain's edge): neither.
     UNRESOLVED = 3
-    #: The function's value or its gradient is NaN or infinite.
+    #: The gradient that came back is NaN or infinite.
     NONFINITE = 4
     #: Two evaluations at the same point with the same seed differ.
     NONDETERMINISTIC = 5

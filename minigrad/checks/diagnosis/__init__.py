@@ -29,10 +29,8 @@ __all__ = ["EXACT", "LOCAL", "Case", "diagnose"]
 
 Hypothesis = Callable[[Case], Diagnosis | None]
 
-#: Those that predict every number.
+#: Those that predict every number; that there is no gradient at all is asked before, since zero fits much.
 EXACT: tuple[Hypothesis, ...] = (
-    bias,
-    zero,
     swapped,
     unsummed,
     factor,
@@ -64,8 +62,8 @@ LOCAL: tuple[Hypothesis, ...] = (ties, label, border, settings, routed, branch, 
 
 def diagnose(case: Case) -> list[Diagnosis]:
     """Every hypothesis that explains the numbers, the most specific first; empty where none does."""
-    found = _asked(EXACT, case)
-    return found or _asked(LOCAL, case)
+    nothing = _asked((bias, zero), case, most=1)
+    return nothing or _asked(EXACT, case) or (_asked(LOCAL, case) if case.wrong.any() else [])
 
 
 def _asked(hypotheses: Iterable[Hypothesis], case: Case, most: int = 2) -> list[Diagnosis]:

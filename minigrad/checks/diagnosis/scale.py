@@ -68,7 +68,7 @@ def factor(case: Case) -> Diagnosis | None:
     numeric = np.concatenate([view.numeric[case.places] for view in case.views])
     size = float(numeric @ numeric)
     c = float(analytic @ numeric) / size if size else 0.0
-    if not np.isfinite(c) or abs(c) < 1e-6:
+    if not np.isfinite(c) or abs(c) < 1e-6 or _near(c, 1):
         return None
     residual = case.fit(lambda view: c * view.numeric)
     if residual is None:
@@ -76,7 +76,8 @@ def factor(case: Case) -> Diagnosis | None:
     diagnosis = _named(case, c, residual)
     if diagnosis.kind == "factor-unknown":
         small = np.abs(numeric) > 1e-3 * np.abs(numeric).max()
-        if small.sum() < 3:  # one or two numbers are proportional to anything
+        count = case.x.size * (1 if case.problem.unit else len(case.cotangents[0]))
+        if small.sum() < 3 or count < 3:  # one or two numbers are proportional to anything
             return None
         return Diagnosis("factor", diagnosis.message, residual)
     return diagnosis

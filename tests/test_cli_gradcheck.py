@@ -192,6 +192,7 @@ def test_bad_requests(run, mine, tmp_path):
     refused(run(tmp_path / "bad.py"), r"nothing to check in .*bad\.py: no x_forward with its x_backward")
 
 
+@pytest.mark.slow
 def test_what_courses_set_needs_no_spec(run):
     code, out, _ = run(SOLUTIONS)
     assert code == 0, out

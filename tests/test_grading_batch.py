@@ -40,6 +40,7 @@ def rows(tmp_path):
         return {row["submission"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_an_afternoon(class_of, tmp_path, capsys):
     """How many submissions is MINIGRAD_AFTERNOON's to say: 200 are a real afternoon, 10 have one of every kind."""
     deserved = class_of(int(os.environ.get("MINIGRAD_AFTERNOON", "10")))
@@ -57,6 +58,7 @@ def test_an_afternoon(class_of, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_where_it_was(class_of, tmp_path, monkeypatch):
     deserved = class_of(10)
     call = f"sys.exit(main({command(tmp_path, '--jobs', '1')!r}))"
@@ -129,6 +131,7 @@ def test_without_a_spec_each_file_is_searched(tmp_path, capsys):
     assert "nothing to check in bob.py" in (tmp_path / "out" / "pages" / "bob.py.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_submission_that_brings_down_the_marking_process_is_given_up(tmp_path):
     """A teacher's own function that ends the process stands for whatever might, such as the kernel when memory is short."""
     small(tmp_path, ada=GOOD, bob=GOOD.replace("np.maximum(x, 0)", "np.maximum(x, 0) * 13"), carl=GOOD)
@@ -149,7 +152,7 @@ SPEC = Spec((Check("relu", **(READY["relu"] | {"verify": verify})),))
     assert "mark it by hand" in (tmp_path / "out" / "pages" / "bob.py.html").read_text()
 
 
-@pytest.mark.parametrize(("form", "suffix"), [("gradescope", "json"), ("junit", "xml"), ("nbgrader", "ipynb"), ("text", "txt")])
+@pytest.mark.parametrize(("form", "suffix"), [("gradescope", "json"), ("nbgrader", "ipynb")])
 def test_other_forms_stand_beside_the_pages(tmp_path, form, suffix):
     small(tmp_path, ada=GOOD)
     assert main(command(tmp_path, "--format", form)) == 0

@@ -51,11 +51,8 @@ def isolate(job: dict[str, Any]) -> list[str]:
         _become_init()
         private = not root
     os.chdir(folder)
-    if root and "files" not in had:
-        for path in (Path(folder), *Path(folder).rglob("*")):  # the check's own copy is the check's own
-            os.chown(path, _NOBODY, _NOBODY)
     needed = [] if "files" in had else [*job["readable"], folder]
-    if root and all(map(readable_by_all, needed)) and _drop_to_nobody():
+    if root and all(map(readable_by_all, needed)) and _drop_to_nobody(None if "files" in had else folder):
         had.append("user")
     if sys.platform == "linux":
         _no_more_rights(private)
@@ -187,8 +184,11 @@ def _leave_as(child: int) -> NoReturn:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def _drop_to_nobody() -> bool:
+def _drop_to_nobody(folder: str | None) -> bool:
+    """Become nobody, whose `folder` then is: the check's own copy is the check's own. False where there is no such user."""
     try:
+        for path in (Path(folder), *Path(folder).rglob("*")) if folder else ():
+            os.chown(path, _NOBODY, _NOBODY)
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)

@@ -32,6 +32,7 @@ __all__ = ["SubmissionError", "file_of", "key_of", "mark", "nothing_for"]
 
 #: Stands for the command that repeats a check until the place where it is known.
 _AGAIN = "COMMAND"
+_MOST_REPORT = 40_000
 
 Progress = Callable[[Outcome], None]
 
@@ -233,7 +234,7 @@ def _scored(check: Check, report: Report) -> Outcome:
         check.points,
         summary,
         [printable(hint) for hint in hints],
-        printable(textwrap.dedent(report.text().partition("\n")[2])),
+        printable(textwrap.dedent(report.text().partition("\n")[2]), _MOST_REPORT),
         visibility=check.visibility,
         elements=(right, judged),
     )

@@ -116,7 +116,7 @@ class Student:
             "readable": _needed(self.engine),
             "hidden": [str(Path(path).resolve()) for path in self.hidden],
             "seconds": self.limits.seconds,
-            "memory": self.limits.memory * (8 if self.engine else 1),  # numba's compiler maps a lot and uses little
+            "memory": self.limits.memory,
             "disk": self.limits.disk,
             "files": self.limits.files,
             "processes": 0,
@@ -178,7 +178,7 @@ class Student:
 
     def _ended(self) -> Gone:
         """Say how the process ended, as far as can be known; give it a moment to end."""
-        code = self._launcher.end(self._child, kill=False)
+        code = self._end(kill=False)
         if code is None:
             return Gone("crash", "the process closed its connection before it answered")
         number = -code if code < 0 else code - 128
@@ -188,6 +188,14 @@ class Student:
             with contextlib.suppress(ValueError):
                 return Gone("crash", f"the process crashed ({signal.Signals(number).name})")
         return Gone("crash", f"the process ended by itself (exit code {code}) before it answered")
+
+    def _end(self, kill: bool) -> int | None:
+        """How the process ended; None where that is not known, also because the launcher was killed and took it along."""
+        try:
+            return self._launcher.end(self._child, kill)
+        except OSError:
+            launcher.cache_clear()  # the next check starts another
+            return None
 
     def _drain(self) -> None:
         """Read what is printed to its end, so that nobody waits for a full pipe, and keep the beginning."""
@@ -200,16 +208,16 @@ class Student:
     def close(self) -> None:
         """Kill the process with everything it started, and remove its scratch folder."""
         self._socket.close()
-        self._launcher.end(self._child)
+        self._end(kill=True)
         self._reader.join(1.0)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def printable(text: Any) -> str:
-    """Text from a student's process, fit to be shown: no control characters, no endless lines, not endless."""
+def printable(text: Any, most: int = _MOST_OUTPUT) -> str:
+    """Text from a student's process, fit to be shown: no control characters, and not endless."""
     clean = re.sub(r"[^\n\t\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", str(text))
     clean = re.sub(r"[\u200b-\u200f\u202a-\u202e\u2066-\u2069]", "?", clean)  # signs that turn the reading direction
-    return clean[:_MOST_OUTPUT]
+    return clean[:most]
 
 
 def _needed(engine: bool) -> list[str]:

@@ -103,6 +103,8 @@ def carried(case: Case) -> Diagnosis | None:
         index = np.arange(shape[i])
         here = index.reshape([-1 if a == i else 1 for a in range(wide.ndim)])
         there = index.reshape([-1 if a == len(shape) + j else 1 for a in range(wide.ndim)])
+        if np.any(wide * (here < there)) and np.any(wide * (here > there)):
+            continue  # places depend on each other both ways: no sequence
         cut = np.where(here == there, wide, 0.0).reshape(case.jacobian.shape)
         residual = case.fit_jacobian(cut) if (cut != case.jacobian).any() else None
         if residual is not None:

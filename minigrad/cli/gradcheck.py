@@ -14,6 +14,7 @@ from minigrad.errors import MinigradError
 from minigrad.grading.batch import Batch, submissions_in
 from minigrad.grading.discover import discover
 from minigrad.grading.formats import FORMATS, marks
+from minigrad.grading.isolation import readable_by_all
 from minigrad.grading.load import load_spec
 from minigrad.grading.marking import file_of, mark
 from minigrad.grading.results import Outcome, Result
@@ -96,10 +97,12 @@ def _warn_of_rights(results: list[Result]) -> None:
             "(docs/gradient-checking.md says what to do)",
             file=sys.stderr,
         )
+        if os.getuid() == 0 and not readable_by_all(sys.prefix):
+            print(
+                f"note: nobody but root can read {sys.prefix}, so submissions can import numpy and little else", file=sys.stderr
+            )
     if had and "user" not in had and os.getuid() == 0:
-        print(
-            "note: submissions run as root here, since Python, or TMPDIR, lies where no other user can read it", file=sys.stderr
-        )
+        print("note: submissions run as root here: there is no other user", file=sys.stderr)
 
 
 class _Console:

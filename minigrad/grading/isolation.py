@@ -19,6 +19,9 @@ from typing import Any, NoReturn
 
 __all__ = ["isolate", "namespaces_work", "readable_by_all"]
 
+#: Not everywhere, and the command line must start without; imported now, since nobody may not be able to read it later.
+_resource: Any = importlib.import_module("resource") if os.name == "posix" else None
+
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 2, 4, 4096, 16384, 1 << 18, 2
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_READ_ONLY_NOSUID = 442, -100, 0x8000, 1 | 2
@@ -35,8 +38,7 @@ def isolate(job: dict[str, Any]) -> list[str]:
     in it (`readable`) and which must not (`hidden`), and `seconds`, `memory` (bytes), `files` (open at once), `disk` (bytes),
     `processes`. Returns in the process that is to run the student's code, with its working directory in the submission.
 
-    A superuser becomes nobody, unless there is no file system of its own and Python itself, or the submission's copy, lies
-    where nobody can't read it.
+    A superuser becomes nobody, also where nobody can't read Python's files: then only what is loaded can be imported.
     """
     folder, had, private = job["folder"], [], False
     if sys.platform == "linux":
@@ -51,8 +53,7 @@ def isolate(job: dict[str, Any]) -> list[str]:
         _become_init()
         private = not root
     os.chdir(folder)
-    needed = [] if "files" in had else [*job["readable"], folder]
-    if root and all(map(readable_by_all, needed)) and _drop_to_nobody(None if "files" in had else folder):
+    if root and _drop_to_nobody(None if "files" in had else folder):
         had.append("user")
     if sys.platform == "linux":
         _no_more_rights(private)
@@ -209,8 +210,7 @@ def _no_more_rights(private: bool) -> None:
 
 def _limits(job: dict[str, Any]) -> None:
     """Time, memory, open files, file sizes; no further processes or threads."""
-    resource = importlib.import_module("resource")  # not everywhere: the command line must start without
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    used = _resource.getrusage(_resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime + job["seconds"]) + 1
     wanted = {
         "RLIMIT_CPU": (seconds, seconds + 1),
@@ -222,4 +222,4 @@ def _limits(job: dict[str, Any]) -> None:
     }
     for name, limit in wanted.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):  # not every system has every one
-            resource.setrlimit(getattr(resource, name), limit)
+            _resource.setrlimit(getattr(_resource, name), limit)

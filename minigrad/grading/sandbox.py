@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from minigrad.errors import MinigradError
+from minigrad.grading.isolation import readable_by_all
 from minigrad.grading.launcher import launcher, libraries
 from minigrad.grading.wire import WireError, frame, read
 
@@ -74,7 +75,8 @@ class Student:
 
     def __enter__(self) -> Student:
         """Start the process and let it load the submission; CodeError or Gone where that fails."""
-        self._scratch = tempfile.mkdtemp(prefix="minigrad-check-")
+        private = os.getuid() == 0 and not readable_by_all(tempfile.gettempdir())  # nobody could not enter it
+        self._scratch = tempfile.mkdtemp(prefix="minigrad-check-", dir="/tmp" if private else None)
         self._launcher = launcher(self.job["kind"] == "module", self.engine)
         self._socket, theirs = socket.socketpair()
         self._output, printed = os.pipe()

@@ -121,7 +121,7 @@ def test_noise_is_not_explained(number, seed, size):
         rng = np.random.default_rng(seed)
         parts = op.backward(*arguments)
         one = not isinstance(parts, tuple)
-        noisy = tuple(p * (1 + size * rng.normal(size=p.shape)) for p in ((parts,) if one else parts))
+        noisy = tuple(p + size * np.abs(p).max() * rng.normal(size=p.shape) for p in ((parts,) if one else parts))
         return noisy[0] if one else noisy
 
     report = check(op.problem(backward), Options(mode="sample", samples=30))

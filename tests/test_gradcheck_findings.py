@@ -231,7 +231,8 @@ def test_one_wrong_element_among_many_is_seen():
     assert report["x"].count(Verdict.WRONG) == 1 and report["x"].worst() == [(2, 3)]
 
 
-def test_a_mistake_that_one_cotangent_hides_is_seen():
+@pytest.mark.parametrize("mode", ["full", "sample"])
+def test_a_mistake_that_one_cotangent_hides_is_seen(mode):
     """A gradient right for one incoming gradient only: not linear in it."""
     seen = []
 
@@ -239,7 +240,18 @@ def test_a_mistake_that_one_cotangent_hides_is_seen():
         seen.append(dout.copy())
         return 2 * x * dout * (1 if np.array_equal(dout, seen[0]) else 1.5)
 
-    assert not checked(square, backward).ok
+    assert not checked(square, backward, mode=mode).ok
+
+
+def test_a_mistake_that_every_dense_cotangent_hides_is_seen_row_by_row():
+    report = checked(square, lambda dout, x: 2 * x * dout * (1.5 if (dout == 0).any() else 1))
+    assert report["x"].count(Verdict.WRONG) > 0 and report["x"].row == 0 and "seen in output 0 alone" in report.text()
+
+
+def test_steps_far_too_long_for_the_function_accuse_nobody():
+    """sin(2e4 x): at the first steps the quotients are noise that looks smooth here and there."""
+    x = np.random.default_rng(5).normal(size=300)
+    assert checked(lambda x: (np.sin(2e4 * x), x), lambda dout, x: 2e4 * np.cos(2e4 * x) * dout, x).ok
 
 
 def test_the_error_beside_each_number_is_honest():

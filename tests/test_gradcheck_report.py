@@ -136,6 +136,19 @@ def test_blocks_show_where_it_is_wrong(conv):
     assert lines[1:] != [] and all(line in conv.text() for line in lines)
 
 
+def test_blocks_show_the_worst_plane():
+    def backward(g, x):
+        dx = 2 * x * g
+        dx[2, 0] += 1
+        return dx
+
+    report = check(
+        forward_backward_problem(lambda x: (x * x, x), backward, (np.random.default_rng(0).normal(size=(4, 3, 5)),)), Options()
+    )
+    lines = blocks(report["x"])
+    assert "x[2], the worst of 4 planes" in lines[0] and lines[2].strip() == "·····" and "·" not in lines[1]
+
+
 def test_blocks_of_large_arrays_fit_a_terminal():
     x = np.random.default_rng(0).normal(size=(60, 200))
 

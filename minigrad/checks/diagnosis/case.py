@@ -27,6 +27,8 @@ __all__ = ["Case", "View", "placements"]
 CLOSE = 1e-3
 #: Jacobians beyond this many entries are not taken apart, and no input's diagnosis evaluates it for longer.
 LARGEST, SECONDS = 1_000_000, 10.0
+#: An array of more elements is not gone through one by one again for a diagnosis.
+MOST_ELEMENTS = 500
 
 
 class View(NamedTuple):
@@ -167,6 +169,8 @@ class Case:
 
         One column for each of `places`; without them for every element.
         """
+        if places is None and self.x.size > MOST_ELEMENTS:
+            return None
         points = [np.array(changes.get(i, x), float) for i, x in enumerate(self.problem.inputs)]
         x = points[self.which]
         columns = []
@@ -200,6 +204,8 @@ class Case:
     @functools.cached_property
     def touched(self) -> Array | None:
         """Which outputs (flat) an element can reach at all, found by giving it values beyond all the others."""
+        if self.x.size > MOST_ELEMENTS:
+            return None
         base = self.value(self.problem.inputs)
         far = 2.0 * float(np.abs(self.x).max(initial=0.0)) + 1.0
         columns = []

@@ -44,7 +44,7 @@ float16, float32, float64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype
 int8, int16, int32, int64 = np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64)
 uint8, bool_ = np.dtype(np.uint8), np.dtype(np.bool_)
 
-_CHECKS = ("check_module", "gradcheck", "gradgradcheck")
+_CHECKS = ("check_grads", "check_loss", "check_module", "gradcheck", "gradgradcheck")
 _ROOMS = ("checks", "io", "nn", "optim", "utils", "viz", "zoo")
 
 

@@ -22,6 +22,7 @@ LEVELS = [
     {"minigrad.optim", "minigrad.utils", "minigrad.io"},
     {"minigrad.nn"},
     {"minigrad.checks", "minigrad.viz"},
+    {"minigrad.grading"},
     {"minigrad.zoo"},
     {"minigrad.cli"},
 ]

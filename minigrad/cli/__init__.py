@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 
 import minigrad
-from minigrad.cli import draw, summary, train
+from minigrad.cli import draw, gradcheck, summary, train
 from minigrad.cli.parsing import Parser
 from minigrad.errors import MinigradError
 
 __all__ = ["main"]
 
 #: The subcommands, in the order in which the help lists them.
-COMMANDS = (train, draw, summary)
+COMMANDS = (train, draw, summary, gradcheck)
 
 BAD_REQUEST, INTERRUPTED = 2, 130
 

@@ -9,6 +9,7 @@ x.grad                                      # tensor([2., 4.])
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ float16, float32, float64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype
 int8, int16, int32, int64 = np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64)
 uint8, bool_ = np.dtype(np.uint8), np.dtype(np.bool_)
 
-_CHECKS = ("check_module", "gradcheck", "gradgradcheck")
+_CHECKS = ("check_grads", "check_loss", "check_module", "gradcheck", "gradgradcheck")
 _ROOMS = ("checks", "io", "nn", "optim", "utils", "viz", "zoo")
 
 
@@ -54,3 +55,16 @@ def __getattr__(name: str) -> Any:
     if name in _CHECKS:
         return getattr(importlib.import_module("minigrad.checks"), name)
     raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+
+
+def _show_in_notebooks() -> None:
+    """Tell a running IPython who shows tensors and models; the room that draws them is imported when the first is shown."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return
+    page = shell.display_formatter.formatters["text/html"]
+    for module, name in (("minigrad.core", "TensorBase"), ("minigrad.nn.module", "Module")):
+        page.for_type_by_name(module, name, lambda value: importlib.import_module("minigrad.viz.notebook").html_of(value))
+
+
+_show_in_notebooks()

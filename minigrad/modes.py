@@ -28,6 +28,9 @@ class _Modes(threading.local):
     anomaly = False
     #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
     scope: str | None = None
+    #: For who looks on: called, if set, with each node as it is recorded, the list of arrays that went in (None where an
+    #: input is absent) and the array that came out.
+    watcher: Any = None
 
     def __init__(self) -> None:
         """Run for each thread that looks."""

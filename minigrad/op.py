@@ -170,6 +170,8 @@ class Op:
             node = self._record(inputs, arrays, tuple(edges), tuple(needs), params, results, cell)
         if modes.anomaly:
             self._look(arrays, results, node)
+        if modes.watcher is not None and node is not None:
+            modes.watcher(node, arrays, results[0])
         out = make_tensor(results[0], node, cell)
         return (out,) if len(results) == 1 else (out, *[make_tensor(extra) for extra in results[1:]])
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
+import threading
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +24,7 @@ __all__ = [
     "normal_",
     "ones_",
     "orthogonal_",
+    "skip",
     "trunc_normal_",
     "uniform_",
     "xavier_normal_",
@@ -31,6 +35,26 @@ __all__ = [
 T = TypeVar("T", bound=TensorBase)
 
 _GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+
+class _Skipping(threading.local):
+    on = False
+
+
+_skipping = _Skipping()
+
+
+@contextlib.contextmanager
+def skip() -> Iterator[None]:
+    """Draw no random numbers inside the block: weights stay as memory came, for who loads others or only looks at shapes.
+
+    ``with nn.init.skip(): model = AlexNet()`` saves drawing 61 million numbers. Constants (zeros, ones) are still written.
+    """
+    before, _skipping.on = _skipping.on, True
+    try:
+        yield
+    finally:
+        _skipping.on = before
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -62,12 +86,16 @@ def _written(tensor: T, values: Array) -> T:
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0) -> T:
     """Uniform over [a, b)."""
+    if _skipping.on:
+        return tensor
     values = generator().random(tensor.shape, dtype=_drawn_type(tensor))
     return _written(tensor, values * (b - a) + a)
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0) -> T:
     """Normal with this mean and standard deviation."""
+    if _skipping.on:
+        return tensor
     values = generator().standard_normal(tensor.shape, dtype=_drawn_type(tensor))
     return _written(tensor, values * std + mean)
 
@@ -78,6 +106,8 @@ def _drawn_type(tensor: TensorBase) -> type[np.float32] | type[np.float64]:
 
 def trunc_normal_(tensor: T, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> T:
     """Normal, but only within [a, b] (values, not multiples of `std`), by inverting the distribution function."""
+    if _skipping.on:
+        return tensor
     special = importlib.import_module("scipy.special")  # late: the only initialisation that needs it
     low, high = (special.ndtr((edge - mean) / std) for edge in (a, b))
     share = low + (high - low) * generator().random(tensor.shape)
@@ -140,7 +170,7 @@ def orthogonal_(tensor: T, gain: float = 1.0) -> T:
     """Orthonormal rows or columns, whichever are fewer, times `gain`; further axes count as columns. Saxe et al. 2014."""
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: two or more axes are needed, got shape {list(tensor.shape)}")
-    if not tensor.numel():
+    if _skipping.on or not tensor.numel():
         return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     drawn = generator().standard_normal((max(rows, columns), min(rows, columns)))

@@ -23,6 +23,7 @@ LEVELS = [
     {"minigrad.optim", "minigrad.utils", "minigrad.io"},
     {"minigrad.nn"},
     {"minigrad.checks", "minigrad.viz"},
+    {"minigrad.grading"},
     {"minigrad.zoo"},
     {"minigrad.bench"},
     {"minigrad.cli"},

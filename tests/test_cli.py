@@ -253,7 +253,7 @@ def test_bad_options(run, tmp_path, monkeypatch, words, message):
 
 
 def test_unknown_models_and_commands(run):
-    refused(run("train", "lenot"), "unknown model 'lenot'; there is: lenet")
+    refused(run("train", "lenot"), "unknown model 'lenot'; there are: lenet, lenet5")
     refused(run("train"), "the following arguments are required: model")
     refused(run("teach"), "invalid choice: 'teach'", "minigrad")
     refused(run(), "required: COMMAND", "minigrad")

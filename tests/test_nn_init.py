@@ -130,3 +130,25 @@ def test_layers_are_distributed_like_pytorchs():
             assert p.shape == tuple(q.shape)
             fit = stats.ks_2samp(p.array.ravel(), q.detach().numpy().ravel())
             assert fit.pvalue > 1e-4, (name, part, fit)
+
+
+def test_skipping_draws_nothing_and_writes_constants():
+    state = mg.get_rng_state()
+    tensor = mg.zeros(3, 3)
+    with init.skip():
+        for fill in (
+            init.uniform_,
+            init.normal_,
+            init.trunc_normal_,
+            init.xavier_normal_,
+            init.kaiming_uniform_,
+            init.orthogonal_,
+        ):
+            assert fill(tensor) is tensor
+        norm = nn.BatchNorm2d(2)
+        with init.skip():
+            pass
+        nn.Linear(4, 4)
+    assert mg.get_rng_state() == state and not tensor.array.any()
+    assert (norm.weight.array == 1).all() and (norm.bias.array == 0).all()
+    assert init.uniform_(tensor).array.any()

@@ -18,12 +18,13 @@ def test_a_wheel_installed_elsewhere_works(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"minigrad"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"minigrad", "minigrad_pytest.py"}
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minigrad").rglob("*.py")}
     for room in ("nn", "zoo", "viz"):
         ours |= {f"minigrad/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")}
     assert ours <= set(names), ours - set(names)
     assert "minigrad/py.typed" in names
+    assert {f"minigrad/viz/assets/{path.name}" for path in (ROOT / "viz" / "assets").iterdir()} <= set(names)
 
     target = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(target)

@@ -155,7 +155,7 @@ def test_a_run_that_diverges_says_so(folder):
 
 
 def test_unknown_names_are_answered_with_those_there_are():
-    with pytest.raises(mg.MinigradError, match="unknown model 'lenot'; there is: lenet"):
+    with pytest.raises(mg.MinigradError, match="unknown model 'lenot'; there are: lenet, lenet5"):
         settings_for("lenot")
     with pytest.raises(mg.MinigradError, match="unknown optimizer 'adagrad'; there are: adamw, adam, sgd"):
         settings_for("lenet", optimizer="adagrad")

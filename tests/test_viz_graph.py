@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 import minigrad as mg
 from minigrad import viz
@@ -130,6 +131,12 @@ def test_themes():
     assert "#3b3716" in dark and "#3b3716" not in light  # the dark twin of activations
     with pytest.raises(ValueError, match="auto, light, dark"):
         viz.graph(loss, theme="pink")
+
+
+def test_a_dark_png_is_dark(tmp_path):
+    for theme, bright in (("dark", False), ("auto", True)):
+        path = viz.graph(small(), theme=theme).save(tmp_path / f"{theme}.png")
+        assert (imread(path)[:9, :9, :3].mean() > 0.5) == bright
 
 
 def test_an_unknown_ending_is_refused(tmp_path):

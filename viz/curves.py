@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.io.atomic import replacing
+from minigrad.viz.figures import new_figure, save_figure, sequential
+from minigrad.viz.palette import FAMILIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ __all__ = ["confusion", "curves"]
 
 Array = np.ndarray[Any, Any]
 
-_TRAIN, _TEST = "#8a8f98", "#1f6feb"
+_TRAIN, _TEST = FAMILIES["other"].line, FAMILIES["conv"].line
 
 
 def curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], title: str = "") -> None:
@@ -27,7 +28,9 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], t
     `history` has a record for each epoch with ``epoch``, ``train_loss``, ``test_loss``, ``train_accuracy``, ``test_accuracy``
     (fractions). Raises OSError when the file can't be written.
     """
-    figure = _figure(9, 3.8)
+    from matplotlib.ticker import LogLocator, NullFormatter  # late, as in figures.py
+
+    figure = new_figure(9, 3.8)
     losses, errors = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
     parts = (("train", "training part, while learning", _TRAIN), ("test", "held-out part", _TEST))
@@ -35,15 +38,17 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], t
         loss = [record[f"{part}_loss"] for record in history]
         error = [100 * (1 - record[f"{part}_accuracy"]) for record in history]
         losses.plot(epochs, loss, color=colour, marker=_marker(epochs), label=name)
-        errors.plot(epochs, error, color=colour, marker=_marker(epochs), label=f"{name}: {error[-1]:.2f} % at the end")
-    for axes, name in ((losses, "cross-entropy"), (errors, "error in %")):
+        errors.plot(epochs, error, color=colour, marker=_marker(epochs), label=f"{name}: {error[-1]:.2f} %")
+    for axes, name in ((losses, "loss"), (errors, "error in %")):
         axes.set(xlabel="epoch", ylabel=name)
         if any(max(line.get_ydata()) > 0 for line in axes.get_lines()):
             axes.set_yscale("log", nonpositive="mask")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="best", fontsize=9)
     _save(figure, path, title)
 
 
@@ -54,11 +59,11 @@ def confusion(counts: Array, path: str | os.PathLike[str], title: str = "", name
     their numbers. Raises OSError when the file can't be written.
     """
     classes = len(counts)
-    figure = _figure(6.2, 5.8)
+    figure = new_figure(6.2, 5.8)
     axes = figure.subplots()
     wrong = counts * (1 - np.eye(classes)) / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     top = max(wrong.max(), 0.05)  # a single mistake stays pale
-    axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=top)
+    axes.imshow(wrong, cmap=sequential("loss"), vmin=0, vmax=top)
     for truth in range(classes):
         for answer in range(classes):
             if counts[truth, answer]:
@@ -71,12 +76,6 @@ def confusion(counts: Array, path: str | os.PathLike[str], title: str = "", name
     axes.set_yticks(range(classes), labels)
     _lines_between(axes, classes)
     _save(figure, path, title)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # late: heavy, and most of what reads this module draws nothing
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _lines_between(axes: Axes, classes: int) -> None:
@@ -93,5 +92,4 @@ def _marker(epochs: Sequence[int]) -> str:
 
 def _save(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
     figure.suptitle(title)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)

@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator
 import graphviz
 
 from minigrad.viz.labels import TIMES, amount, byte_size, exact, number, shape_text, shortened
-from minigrad.viz.palette import FAMILIES, INK, LABELS, Colour, colour_of
+from minigrad.viz.palette import FAMILIES, INK, KINDS, LABELS, SCALE, Colour, colour_of, step_of
 from minigrad.viz.picture import Box, Edge, Item, Leaf, Path, Picture, Stats, prefixes
 
 __all__ = ["dot_text", "escaped"]
 
 _FONT = "Helvetica,Arial,sans-serif"
+_HATCHED = ":".join([KINDS["parameter"].fill, INK.hatch] * 9)  # Graphviz has no hatching: stripes
 _EDGES = {
     "data": {},
+    "across": {"constraint": "false"},
     "again": {"style": "dashed", "constraint": "false"},
     "saved": {"color": FAMILIES["norm"].line, "constraint": "false", "arrowsize": "0.5", "penwidth": "0.9"},
     "gradient": {"color": FAMILIES["loss"].line},
@@ -80,11 +82,10 @@ def _graph_attributes(picture: Picture, direction: str) -> dict[str, str]:
 def _heading(picture: Picture) -> str:
     rows = [f'<FONT POINT-SIZE="16">{_bold(picture.title, 80)}</FONT>'] if picture.title else []
     rows += [_soft(note, 10, limit=140) for note in picture.notes]
+    rows += [" &nbsp; ".join(map(_swatch, families))] if (families := _families(picture)) else []
+    rows += [_scale()] if picture.scale else []
     lines = "".join(f'<TR><TD ALIGN="LEFT">{row}</TD></TR>' for row in rows)
-    legend = "".join(_swatch(family) for family in _families(picture))
-    if legend:
-        legend = f'<TR><TD ALIGN="LEFT"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{legend}</TR></TABLE></TD></TR>'
-    return f'<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{lines}{legend}</TABLE>>'
+    return f'<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{lines}</TABLE>>'
 
 
 def _families(picture: Picture) -> list[str]:
@@ -92,10 +93,18 @@ def _families(picture: Picture) -> list[str]:
     return [family for family in LABELS if family in present]
 
 
+_SQUARE = "\N{BLACK SQUARE}"  # text, since Graphviz stretches tables within tables
+
+
 def _swatch(family: str) -> str:
-    colour = FAMILIES[family]
-    box = f'<TD FIXEDSIZE="TRUE" WIDTH="13" HEIGHT="9" BORDER="1" COLOR="{colour.line}" BGCOLOR="{colour.fill}"></TD>'
-    return f"{box}<TD>{_soft(LABELS[family])}</TD>"
+    return f'<FONT POINT-SIZE="13" COLOR="{FAMILIES[family].line}">{_SQUARE}</FONT> {_soft(LABELS[family])}'
+
+
+def _scale() -> str:
+    """The colours of gradients, with what their ends mean."""
+    squares = "".join(f'<FONT POINT-SIZE="13" COLOR="{fill}">{_SQUARE}</FONT>' for fill, _ in SCALE)
+    left, right = _soft("gradient (root mean square): vanishing, 1e-9"), _soft("1e3, exploding")
+    return f"{left} {squares} {right} &nbsp; {_soft('numbers: minimum … mean … maximum')}"
 
 
 class _Frames:
@@ -115,11 +124,16 @@ class _Frames:
     def write(self, graph: graphviz.Digraph, path: Path = ()) -> None:
         for item in self.items.get(path, ()):
             graph.node(item.key, **_node_attributes(item, self.dtype))
-        for child in self.children.get(path, ()):
+        for child in sorted(self.children.get(path, ()), key=self._is_kept, reverse=True):
             with graph.subgraph(name=f"cluster{self.number}") as frame:
                 self.number += 1
                 frame.attr(**_frame_attributes(self.picture.boxes[child], len(child)))
                 self.write(frame, child)
+
+    def _is_kept(self, path: Path) -> bool:
+        """Whether a frame holds only what is kept; written first, it comes to stand left, between the passes."""
+        within = self.items.get(path, ())
+        return bool(within) and all(item.kind == "saved" for item in within)
 
 
 def _beside(picture: Picture) -> dict[str, str]:
@@ -174,18 +188,15 @@ def _node_attributes(item: Item, dtype: str) -> dict[str, str]:
         attributes["penwidth"] = "1.8"
     if item.kind == "module" and item.count > 1:
         attributes["peripheries"] = "2"
-    if _broken(item):
+    if item.broken:
         attributes["penwidth"] = "2.4"
+    if any(leaf.missing for leaf in item.leaves):
+        attributes |= {"style": "striped", "fillcolor": _HATCHED, "color": INK.frame}
     return attributes | dict(item.attributes)
 
 
 def _line(item: Item, colour: Colour) -> str:
-    return INK.alarm if _broken(item) else colour.line
-
-
-def _broken(item: Item) -> bool:
-    numbers = [item.value, item.gradient, *(s for leaf in item.leaves for s in (leaf.value, leaf.gradient))]
-    return any(stats is not None and (stats.nans or stats.infs) for stats in numbers)
+    return INK.alarm if item.broken else colour.line
 
 
 def _rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
@@ -193,23 +204,38 @@ def _rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
     if item.is_leaf:
         for leaf in item.leaves:
             yield from _leaf_rows(leaf, leaf.name.removeprefix(f"{item.owner}."), dtype)
-        return
-    if item.kind == "layer":
+    elif item.kind == "layer":
         yield from _layer_rows(item, dtype)
-        return
-    if item.owner:
-        name, _, rest = item.owner.partition(" ")
-        yield f'<FONT POINT-SIZE="10">{_bold(name, 40)}</FONT> {_soft(rest, 9)}'.rstrip(), ""
-    yield f"{_bold(item.title)}", _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
-    for line in _details(item):
-        yield _soft(line), ""
-    for name, stats in (("value", item.value), ("gradient", item.gradient)):
-        if stats is not None:
-            yield _stats(name, stats), ""
+        yield from _numbers(item)
+        for leaf in item.leaves:
+            yield from _numbers(leaf, f"{leaf.name.rpartition('.')[2]} ")
+    else:
+        yield from _operation_rows(item, dtype)
+        yield from _numbers(item)
     if item.result:
         yield _coloured(item.result, FAMILIES["loss"].line), ""
     for note in item.notes:
         yield _coloured(note, INK.warm), ""
+
+
+def _operation_rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
+    if item.owner:
+        name, _, rest = item.owner.partition(" ")
+        yield f'<FONT POINT-SIZE="10">{_bold(name, 40)}</FONT> &nbsp;{_soft(rest, 9)}'.rstrip(), ""
+    yield f"{_bold(item.title)}", _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
+    for line in _details(item):
+        yield _soft(line), ""
+
+
+def _numbers(part: Item | Leaf, name: str = "") -> Iterator[tuple[str, str]]:
+    """What is known of a value and its gradient."""
+    if part.value is not None:
+        yield _stats(f"{name}value", part.value), ""
+    if part.gradient is not None:
+        grade = "" if part.gradient.broken else f"BGCOLOR:{SCALE[step_of(part.gradient.rms)][0]}"
+        yield _stats(f"{name}gradient", part.gradient), grade
+    if isinstance(part, Leaf) and part.missing:
+        yield _coloured(f"{name}no gradient arrived", INK.alarm), ""
 
 
 def _layer_rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
@@ -218,7 +244,7 @@ def _layer_rows(item: Item, dtype: str) -> Iterator[tuple[str, str]]:
     line = f"{name} {_soft(item.settings)}" if item.settings and not item.parameters else name
     yield line, _shape(item.shape, item.dtype, dtype) if item.shape is not None else ""
     if item.parameters:
-        counts = f"{exact(item.parameters)} parameters · {amount(item.macs)} MACs"
+        counts = f"{exact(item.parameters)} parameters" + (f" · {amount(item.macs)} MACs" if item.macs else "")
         yield _soft(f"{item.settings} · {counts}" if item.settings else counts), ""
 
 
@@ -240,17 +266,16 @@ def _details(item: Item) -> Iterator[str]:
 
 def _leaf_rows(leaf: Leaf, name: str, dtype: str) -> Iterator[tuple[str, str]]:
     yield f'<FONT POINT-SIZE="10">{escaped(name, 44) or "?"}</FONT>', _shape(leaf.shape, leaf.dtype, dtype)
-    for kind, stats in (("value", leaf.value), ("gradient", leaf.gradient)):
-        if stats is not None:
-            yield _stats(kind, stats), ""
-    if leaf.missing:
-        yield _coloured("no gradient arrived", INK.alarm), ""
+    yield from _numbers(leaf)
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
     lines = []
     for left, right in rows:
-        if right:
+        if right.startswith("BGCOLOR:"):
+            colour = right.removeprefix("BGCOLOR:")
+            lines.append(f'<TR><TD ALIGN="LEFT" COLSPAN="2" BGCOLOR="{colour}">{left}</TD></TR>')
+        elif right:
             lines.append(f'<TR><TD ALIGN="LEFT">{left}</TD><TD ALIGN="RIGHT">{right}</TD></TR>')
         else:
             lines.append(f'<TR><TD ALIGN="LEFT" COLSPAN="2">{left}</TD></TR>')
@@ -267,7 +292,9 @@ def _stats(name: str, stats: Stats) -> str:
     if broken:
         return _coloured(f"{name}: {', '.join(broken)} of {stats.size}", INK.alarm)
     spread = f"{number(stats.minimum)} … {number(stats.mean)} … {number(stats.maximum)}, norm {number(stats.norm)}"
-    return _soft(f"{name} {spread}")
+    if stats.size == 1:
+        spread = number(stats.mean)
+    return f'<FONT POINT-SIZE="9">{escaped(f"{name} {spread}", 90)}</FONT>'
 
 
 def _soft(text: str, size: int = 9, limit: int = 90) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -10,16 +11,19 @@ from typing import Any
 from minigrad.core import TensorBase
 from minigrad.errors import GradientError
 from minigrad.viz.drawing import Drawing
-from minigrad.viz.fold import coarser, folded, folded_to_depth, legible, unboxed
-from minigrad.viz.gradients import backward_picture, both_picture, differentiate
+from minigrad.viz.fold import beside, coarser, folded, folded_to_depth, legible, unboxed
+from minigrad.viz.gradients import backward_picture, both_picture, differentiate, served_by
 from minigrad.viz.labels import amount, byte_size, exact
+from minigrad.viz.measure import measured, was_walked
 from minigrad.viz.modules import in_columns, modules_of
 from minigrad.viz.names import Names
-from minigrad.viz.picture import Item, Picture
+from minigrad.viz.observe import watch
+from minigrad.viz.picture import Item, Picture, PictureError
 from minigrad.viz.record import Recorded, record
 from minigrad.viz.repeat import repeats_folded
-from minigrad.viz.run import run
+from minigrad.viz.run import as_inputs, run
 from minigrad.viz.select import Patterns, chosen, focused, styled
+from minigrad.viz.steps import Step, steps_of
 
 __all__ = ["VIEWS", "graph"]
 
@@ -27,6 +31,7 @@ _TITLES = {"backward": "backward pass", "both": "forward and backward"}
 VIEWS = ("graph", "modules", "backward", "both")
 
 _LEGIBLE = 300  # items; more are folded before the layout is tried
+_FOLDABLE = 4000  # in a page in which modules fold by a click
 
 
 def graph(
@@ -40,6 +45,7 @@ def graph(
     focus: str | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
+    stats: bool | str = "auto",
     style: Callable[[Item], Mapping[str, Any] | None] | None = None,
     direction: str = "TB",
     theme: str = "auto",
@@ -56,41 +62,61 @@ def graph(
     never (False); or the names of modules to draw as one node (patterns such as ``features.*``).
     `depth` draws modules that lie deeper as one node each, `focus` only one module and what is next to it; `include` and
     `exclude` take patterns of operations, families or modules. `style(item)` may return Graphviz attributes.
+    `stats` writes values and gradients into the nodes: minimum, mean, maximum, norm; NaN and Inf in red, gradients coloured
+    from vanishing to exploding, dead ReLUs, parameters that got no gradient. 'auto': after a `backward()`. Run the step inside
+    `viz.watch()` to have the numbers in between too, which the engine does not keep.
     `direction` is TB or LR; `theme` is auto (follows the reader's setting), light or dark; `limit` is the time for the layout,
     in seconds, after which the picture is folded by a level.
-    Raises GradientError for a tensor without a graph, ValueError for a view, module or pattern that is not there.
+    Raises GradientError for a tensor without a graph, PictureError for a view, module or pattern that is not there.
     """
     if what not in VIEWS:
-        raise ValueError(f"what={what!r}; there are {', '.join(VIEWS)}")
+        raise PictureError(f"what={what!r}; there are {', '.join(VIEWS)}")
     if not isinstance(tensor, TensorBase):
-        roots, given = run(tensor, model if inputs is None else inputs)
+        given = as_inputs(model if inputs is None else inputs)
         model = tensor
+        names = Names(model, given)
+        with names.noticing(), watch() if stats is True else contextlib.nullcontext():
+            roots, _ = run(model, given)
     else:
-        roots, given = [tensor], _listed(inputs)
-    names = Names(model, given)
-    picture = _viewed(what, roots, names, _title(title, model))
+        roots, names = [tensor], Names(model, _listed(inputs))
+    picture, steps = _viewed(what, roots, names, _title(title, model), stats)
     picture = _collapsed(picture, collapse)
     if depth is not None:
         picture = folded_to_depth(picture, depth)
     if focus is not None:
         picture = focused(picture, focus)
     picture = chosen(picture, include, exclude)
+    whole = unboxed(legible(picture, _FOLDABLE))
     if collapse is not False:
         picture = legible(picture, _LEGIBLE)
     picture = unboxed(picture)
+    if what == "graph":
+        picture = beside(picture)
     if style is not None:
         picture = styled(picture, style)
-    return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=_next)
+    return Drawing(picture, direction=direction, theme=theme, limit=limit, coarser=_next, whole=whole, steps=steps)
 
 
-def _viewed(what: str, roots: Sequence[TensorBase], names: Names, title: str) -> Picture:
+def _viewed(
+    what: str, roots: Sequence[TensorBase], names: Names, title: str, stats: bool | str
+) -> tuple[Picture, Sequence[Step]]:
+    """The picture of what was asked for, and the training step that it can be walked through in."""
     edges = _edges(roots)
     if what in ("backward", "both"):
         passed = differentiate([tensor for tensor in roots if tensor.edge is not None])
         make = backward_picture if what == "backward" else both_picture
-        return _with_totals(make(passed, names, f"{title}: {_TITLES[what]}"))
-    picture = _with_totals(record(edges, names, title=title))
-    return in_columns(modules_of(picture, names)) if what == "modules" else picture
+        recorded = make(passed, names, f"{title}: {_TITLES[what]}")
+        return _with_totals(recorded), steps_of(passed.forward[::-1], _keys(recorded), served_by(passed, recorded), names)
+    recorded = record(edges, names, title=title)
+    picture = _with_totals(recorded)
+    if stats is True or (stats == "auto" and was_walked(recorded)):
+        picture = measured(replace(recorded, picture=picture), names)
+    steps = steps_of(list(recorded.nodes.values()), _keys(recorded), _keys(recorded), names)
+    return in_columns(modules_of(picture, names)) if what == "modules" else picture, steps
+
+
+def _keys(recorded: Recorded) -> dict[int, tuple[str, ...]]:
+    return {node.number: (key,) for key, node in recorded.nodes.items()}
 
 
 def _collapsed(picture: Picture, collapse: bool | str | Iterable[str]) -> Picture:
@@ -105,13 +131,13 @@ def _collapsed(picture: Picture, collapse: bool | str | Iterable[str]) -> Pictur
 
 
 def modules_named(picture: Picture, patterns: Iterable[str]) -> set[tuple[str, ...]]:
-    """The frames whose module's name fits one of the patterns; ValueError for one that fits none."""
+    """The frames whose module's name fits one of the patterns; PictureError for one that fits none."""
     found: set[tuple[str, ...]] = set()
     for pattern in patterns:
         fitting = {path for path in picture.boxes if fnmatchcase(path[-1].partition("#")[0], pattern)}
         if not fitting:
             known = ", ".join(sorted({path[-1] for path in picture.boxes}))
-            raise ValueError(f"collapse={pattern!r}: no module of that name was recorded; there are {known}")
+            raise PictureError(f"collapse={pattern!r}: no module of that name was recorded; there are {known}")
         found |= fitting
     return found
 
@@ -153,6 +179,6 @@ def _with_totals(recorded: Recorded) -> Picture:
         words.append(f"{amount(picture.total('macs'))} MACs")
     if any(node.saved is None for node in recorded.nodes.values()):
         words.append("walked by backward(): what was kept is freed")
-    else:
+    elif picture.total("kept"):
         words.append(f"{byte_size(picture.total('kept'))} kept for the backward pass")
     return replace(picture, notes=(" · ".join(words), *picture.notes))

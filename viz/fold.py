@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from minigrad.viz.picture import Edge, Item, Path, Picture, prefixes
+from minigrad.viz.palette import FAMILIES
+from minigrad.viz.picture import Edge, Item, Path, Picture, PictureError, Stats, prefixes
 
 __all__ = [
+    "beside",
     "coarser",
     "deepest",
     "folded",
@@ -62,22 +64,29 @@ def summed(key: str, items: Iterable[Item], **what: object) -> Item:
         shape=last.shape,
         dtype=last.dtype,
         path=last.path,
-        macs=sum(item.macs * item.times for item in parts),
-        flops=sum(item.flops * item.times for item in parts),
-        parameters=sum(item.parameters * item.times for item in parts),
-        kept=sum(item.kept * item.times for item in parts),
+        macs=sum(item.whole("macs") for item in parts),
+        flops=sum(item.whole("flops") for item in parts),
+        parameters=sum(item.whole("parameters") for item in parts),
+        kept=sum(item.whole("kept") for item in parts),
         count=sum(item.count * item.times for item in parts),
         columns=max(item.columns for item in computed),
         leaves=tuple(leaf for item in parts if item.kind == "parameter" for leaf in item.leaves),
-        value=last.value,
-        gradient=last.gradient,
+        value=_telling(item.value for item in reversed(computed)),
+        gradient=_telling(item.gradient for item in reversed(computed)),
+        notes=tuple(dict.fromkeys(note for item in parts for note in item.notes))[:4],
     )
     return replace(base, **what)  # type: ignore[arg-type]  # dataclasses.replace can't know which fields
 
 
+def _telling(numbers: Iterable[Stats | None]) -> Stats | None:
+    """What to say of several: the first that is broken, or else the first."""
+    known = list(numbers)
+    return next((stats for stats in known if stats is not None and stats.broken), known[0])
+
+
 def _main_family(items: list[Item]) -> str:
     """The family of the operation with most work in it; of equals the first."""
-    return max(items, key=lambda item: (item.macs, item.family not in ("other", "movement"))).family
+    return max(items, key=lambda item: (item.macs, item.family in FAMILIES and item.family != "other")).family
 
 
 def merged(picture: Picture, groups: Mapping[str, str], made: Mapping[str, Item]) -> Picture:
@@ -100,7 +109,7 @@ def merged(picture: Picture, groups: Mapping[str, str], made: Mapping[str, Item]
             edges.setdefault((source, target, edge.kind), replace(edge, source=source, target=target))
     used = {prefix for item in items.values() for prefix in prefixes(item.path)}
     boxes = {path: box for path, box in picture.boxes.items() if path in used}
-    return replace(picture, items=items, edges=tuple(edges.values()), boxes=boxes)
+    return replace(picture, items=items, edges=tuple(edges.values()), boxes=boxes, stands=picture.standing(groups))
 
 
 def deepest(picture: Picture) -> int:
@@ -111,7 +120,7 @@ def deepest(picture: Picture) -> int:
 def folded_to_depth(picture: Picture, depth: int) -> Picture:
     """Every module `depth` frames deep (1: the model's own children) drawn as one node."""
     if depth < 1:
-        raise ValueError(f"depth={depth}: at least 1, the model's own children")
+        raise PictureError(f"depth={depth}: at least 1, the model's own children")
     return folded(picture, {path for path in picture.boxes if len(path) == depth})
 
 
@@ -159,6 +168,30 @@ def legible(picture: Picture, most: int) -> Picture:
             break
         picture = smaller
     return picture.noted(f"{before:,} items folded into {len(picture.items)}") if len(picture.items) < before else picture
+
+
+_TALL = 18  # operations one above the other that still fit a page
+
+
+def beside(picture: Picture) -> Picture:
+    """A tall chain of a few large modules with its modules beside each other, so that it fits a page."""
+    computed = [item for item in picture.items.values() if not item.is_leaf]
+    rooms: dict[str, int] = {}
+    for item in computed:
+        if not item.path:
+            return picture
+        rooms[item.path[0]] = rooms.get(item.path[0], 0) + 1
+
+    def crosses(edge: Edge) -> bool:
+        one, other = picture.items[edge.source], picture.items[edge.target]
+        return bool(one.path and other.path and one.path[0] != other.path[0])
+
+    bridges = [edge for edge in picture.edges if crosses(edge)]
+    chain = len(bridges) == len(rooms) - 1 == len({edge.source for edge in bridges})
+    if len(computed) <= _TALL or not chain or not 2 <= len(rooms) <= 3 or min(rooms.values()) < _TALL // 3:
+        return picture
+    edges = (replace(edge, kind="across") if edge in bridges else edge for edge in picture.edges)
+    return replace(picture, edges=tuple(edges))
 
 
 def segmented(picture: Picture, most: int) -> Picture:

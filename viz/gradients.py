@@ -23,7 +23,7 @@ from minigrad.viz.picture import Box, Edge, Item, Leaf, Picture, prefixes
 from minigrad.viz.record import Recorded, record
 from minigrad.viz.select import bridged, only_used
 
-__all__ = ["Backward", "backward_picture", "both_picture", "differentiate"]
+__all__ = ["Backward", "backward_picture", "both_picture", "differentiate", "served_by"]
 
 
 @dataclass
@@ -87,13 +87,23 @@ def _scopes(forward: Sequence[Node]) -> Iterator[list[Node]]:
             node.hooks = hooks
 
 
+def served_by(passed: Backward, recorded: Recorded) -> dict[int, tuple[str, ...]]:
+    """By a forward node's number, the items that are its derivative."""
+    served: dict[int, tuple[str, ...]] = {}
+    for key, node in recorded.nodes.items():
+        origin = passed.origins.get(node.number)
+        if origin is not None:
+            served[origin.number] = (*served.get(origin.number, ()), key)
+    return served
+
+
 # ------------------------------------------------------------------------------------------------ pictures
 
 
 def backward_picture(passed: Backward, names: Names, title: str) -> Recorded:
     """The operations of the backward pass, from 1 to the parameters' gradients; what they use of the forward pass as pills."""
     recorded = record(_edges(passed), names, title=title, skip=_numbers(passed))
-    picture = _told(recorded, passed, names).mapped(lambda item: replace(item, parameters=0))
+    picture = _told(recorded, passed, names).mapped(lambda item: replace(_unkept(item), parameters=0))
     return replace(recorded, picture=_without_movement(picture, recorded, frozenset()))
 
 
@@ -107,20 +117,25 @@ def both_picture(passed: Backward, names: Names, title: str) -> Recorded:
         if picture.items[edge.source].is_leaf:
             side.setdefault(edge.source, side[edge.target])
     picture = _with_kept(picture, recorded, side)
-    items = {
-        key: replace(item, path=(side[key], *item.path) if key in side else (_BETWEEN,)) for key, item in picture.items.items()
-    }
+    picture = picture.mapped(lambda item: _unkept(item) if side.get(item.key) == _BACKWARD else item)
+    items = {key: replace(item, path=(side[key], *item.path) if key in side else _KEPT) for key, item in picture.items.items()}
     boxes = {(one, *path): box for path, box in picture.boxes.items() for one in (_FORWARD, _BACKWARD)}
     used = {prefix for item in items.values() for prefix in prefixes(item.path)}
     boxes = {path: box for path, box in boxes.items() if path in used} | {
-        (name,): Box(name) for name in (_FORWARD, _BETWEEN, _BACKWARD)
+        path: Box(path[-1]) for path in ((_FORWARD,), _KEPT, (_BACKWARD,))
     }
     edges = [replace(edge, kind="gradient") if _within(edge, side, _BACKWARD) else edge for edge in picture.edges]
     picture = replace(picture, items=items, boxes=boxes, edges=(*edges, *_rows(picture, recorded, passed)))
     return replace(recorded, picture=picture)
 
 
-_ORDER = _FORWARD, _BETWEEN, _BACKWARD = ("forward", "kept", "backward")
+_FORWARD, _BACKWARD = "forward", "backward"
+_KEPT = (_BACKWARD, "kept by the forward pass")  # within a frame of the two, else Graphviz sets it outside them
+
+
+def _unkept(item: Item) -> Item:
+    """What a second derivative would keep is not these pictures' matter."""
+    return replace(item, kept=0, keeps=())
 
 
 def _numbers(passed: Backward) -> frozenset[int]:

@@ -92,7 +92,7 @@ def number(value: float) -> str:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "Inf" if value > 0 else "-Inf"
-    return f"{value:.3g}"
+    return f"{value + 0.0:.3g}"  # no -0
 
 
 def dtype_name(dtype: Any) -> str:
@@ -114,7 +114,7 @@ def setting_words(params: Mapping[str, Any], hidden: Iterable[str] = ()) -> str:
             continue
         if name in _BOTH_AXES and isinstance(value, tuple) and len(set(value)) == 1:
             value = value[0]
-        words.append(f"{_SHORT.get(name, name)} {_value(value)}")
+        words.append(_value(value) if name == "index" else f"{_SHORT.get(name, name)} {_value(value)}")
     return ", ".join(words)
 
 
@@ -133,11 +133,25 @@ def _equal(value: Any, other: Any) -> bool:
     return type(value) in (int, float, bool, tuple) and bool(value == other)
 
 
+def _index(value: Any) -> str:
+    """As it is written in brackets: ``[:, 0:8]``."""
+
+    def part(one: Any) -> str:
+        if not isinstance(one, slice):
+            return "…" if one is Ellipsis else _value(one)
+        ends = ["" if end is None else str(end) for end in (one.start, one.stop)]
+        return ":".join(ends if one.step in (None, 1) else [*ends, str(one.step)])
+
+    return f"[{', '.join(map(part, value if isinstance(value, tuple) else (value,)))}]"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"array {shape_text(value.shape)}"
     if isinstance(value, (tuple, list)) and value and all(isinstance(n, (int, np.integer)) for n in value):
         return TIMES.join(str(n) for n in value) if len(value) > 1 else str(value[0])
+    if isinstance(value, slice) or (isinstance(value, tuple) and any(isinstance(part, slice) for part in value)):
+        return _index(value)
     if isinstance(value, (float, np.floating)):
         return number(float(value))
     return shortened(value if isinstance(value, str) else repr(value), 24)

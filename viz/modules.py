@@ -13,7 +13,7 @@ from minigrad.viz.picture import Edge, Item, Picture, prefixes
 
 __all__ = ["in_columns", "modules_of"]
 
-_WIDTH, _GAP = 3.55, 0.22  # of a column and between two, in inches
+_WIDTH, _GAP = 3.9, 0.22  # of a column and between two, in inches
 
 
 def modules_of(picture: Picture, names: Names) -> Picture:

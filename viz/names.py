@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from minigrad.core import Array, TensorBase
+from minigrad.graph import Node
+from minigrad.modes import modes
 from minigrad.viz.labels import compact, shortened
 
 __all__ = ["Names", "owner_of"]
@@ -35,6 +38,12 @@ class Names:
         #: The memory of parameters and buffers, which is there anyway and not kept for a backward pass.
         self.memory = {id(owner_of(tensor.array)) for tensor in _owned(model)}
         self._inputs = list(inputs)
+        self._buffers = [] if model is None else list(model.named_buffers())
+        self._taken: dict[tuple[int, str], TensorBase] = {}  # (node, slot) -> the input that it took and did not keep
+
+    def parameters(self) -> Iterator[tuple[str, TensorBase]]:
+        """The model's parameters with their names."""
+        return iter(()) if self.model is None else self.model.named_parameters()
 
     def is_parameter(self, leaf: TensorBase) -> bool:
         """Whether a leaf is a parameter: of the model, or by its class."""
@@ -47,6 +56,35 @@ class Names:
         if leaf.name:
             return leaf.name
         return self._input_at(lambda given: given is leaf)
+
+    @contextlib.contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Inside the block, notice which nodes take inputs and buffers: what they don't keep could not be told afterwards."""
+        given = [*(tensor for _, tensor in self._buffers), *self._inputs]
+        owners = {id(owner_of(tensor.array)): tensor for tensor in given if isinstance(tensor, TensorBase)}
+
+        def look(node: Node, arrays: Sequence[Array | None], out: Array) -> None:
+            if before is not None:
+                before(node, arrays, out)
+            slots = node.op.slots(len(arrays))
+            for slot, array, edge in zip(slots, arrays, node.edges, strict=True):
+                if edge is None and array is not None and id(owner_of(array)) in owners:
+                    self._taken[node.number, slot] = owners[id(owner_of(array))]
+
+        before, modes.watcher = modes.watcher, look
+        try:
+            yield
+        finally:
+            modes.watcher = before
+
+    def taken_at(self, node: Node, slot: str) -> Array | None:
+        """The input's or buffer's array that a node was noticed to take."""
+        given = self._taken.get((node.number, slot))
+        return given.array if given is not None else None
+
+    def buffer_name(self, array: Array) -> str:
+        """What the buffer is called that holds this array, or nothing."""
+        return next((name for name, tensor in self._buffers if owner_of(tensor.array) is owner_of(array)), "")
 
     def input_name(self, array: Array) -> str:
         """What the input is called that holds this array, or nothing."""

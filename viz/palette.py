@@ -6,9 +6,10 @@ its name. Every light colour has a dark twin; an SVG holds both and follows the 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-__all__ = ["DARK", "FAMILIES", "INK", "KINDS", "LABELS", "Colour", "colour_of"]
+__all__ = ["DARK", "FAMILIES", "INK", "KINDS", "LABELS", "SCALE", "Colour", "colour_of", "step_of"]
 
 
 class Colour(NamedTuple):
@@ -56,6 +57,29 @@ LABELS = {
 }
 
 
+#: From vanishing (blue) over ordinary (paper) to exploding (orange), with dark twins; told apart by colour-blind readers too.
+SCALE = (
+    ("#5b9bd5", "#1f5f9e"),
+    ("#86b6e0", "#1c4f80"),
+    ("#b0d0ec", "#1a3f63"),
+    ("#d8e7f5", "#182f46"),
+    ("#f4f5f6", "#20242a"),
+    ("#fbe6cf", "#46331b"),
+    ("#f8cc9c", "#66461a"),
+    ("#f5b168", "#87591a"),
+    ("#f09537", "#a86a12"),
+)
+_MIDDLE, _DECADES = -3.0, 1.5  # the exponent of an ordinary gradient, and how many powers of ten one step of the scale is
+
+
+def step_of(rms: float) -> int:
+    """Where on `SCALE` a gradient stands, by the root of its mean square."""
+    if rms == 0:
+        return 0
+    middle = len(SCALE) // 2
+    return min(max(middle + round((math.log10(rms) - _MIDDLE) / _DECADES), 0), len(SCALE) - 1)
+
+
 class Ink(NamedTuple):
     """The colours of text, frames and edges."""
 
@@ -67,6 +91,7 @@ class Ink(NamedTuple):
     panel: str = "#f8f9fa"
     alarm: str = "#c4122f"
     warm: str = "#b35900"
+    hatch: str = "#e2e5ea"
 
 
 INK = Ink()
@@ -81,6 +106,8 @@ DARK = {
     INK.panel: "#14181e",
     INK.alarm: "#ff7b8a",
     INK.warm: "#ffb066",
+    INK.hatch: "#2b3139",
+    **dict(SCALE),
     **{colour.fill: colour.dark_fill for colour in (*FAMILIES.values(), *KINDS.values())},
     **{colour.line: colour.dark_line for colour in (*FAMILIES.values(), *KINDS.values())},
 }

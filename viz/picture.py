@@ -7,13 +7,20 @@ so that equal graphs give equal pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Box", "Edge", "Item", "Leaf", "Path", "Picture", "Stats", "prefixes"]
+from minigrad.errors import MinigradError
+
+__all__ = ["Box", "Edge", "Item", "Leaf", "Path", "Picture", "PictureError", "Stats", "prefixes"]
 
 #: Where an item lies: the calls of modules around it, outermost first; ``("features", "features.0")``.
 Path = tuple[str, ...]
+
+
+class PictureError(MinigradError, ValueError):
+    """A picture that can't be had as it was asked for: the message says what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,19 @@ class Stats:
     nans: int = 0
     infs: int = 0
     zeros: int = 0
+    dead: int = 0  # units of a ReLU that are 0 for the whole batch
+    units: int = 0  # of how many
+
+    @property
+    def broken(self) -> bool:
+        """Whether there is a NaN or an Inf."""
+        return bool(self.nans or self.infs)
+
+    @property
+    def rms(self) -> float:
+        """The root of the mean square of the finite elements; 0 where there are none."""
+        finite = self.size - self.nans - self.infs
+        return self.norm / math.sqrt(finite) if finite else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +86,7 @@ class Item:
     keeps: tuple[str, ...] = ()
     count: int = 1  # how many operations it stands for
     times: int = 1  # how often it is repeated; its numbers are those of one
+    kept_in_all: int | None = None  # over all repeats, where that is known to be other than `kept` times `times`
     leaves: tuple[Leaf, ...] = ()
     columns: int = 1  # groups of channels that don't see each other
     value: Stats | None = None
@@ -79,10 +100,30 @@ class Item:
         """Whether it was given and not computed."""
         return self.kind in ("parameter", "input", "constant", "saved")
 
+    def whole(self, what: str) -> int:
+        """`macs`, `flops`, `parameters` or `kept` over all repeats."""
+        if what == "kept" and self.kept_in_all is not None:
+            return self.kept_in_all
+        return int(getattr(self, what)) * self.times
+
+    @property
+    def broken(self) -> bool:
+        """Whether a NaN or an Inf is known in a value or a gradient."""
+        numbers = (self.value, self.gradient, *(s for leaf in self.leaves for s in (leaf.value, leaf.gradient)))
+        return any(stats is not None and stats.broken for stats in numbers)
+
+    def gradients(self) -> Iterator[Stats | None]:
+        """The gradients that are known: its own and its leaves'."""
+        yield self.gradient
+        for leaf in self.leaves:
+            yield leaf.gradient
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From what was computed first to what uses it. `kind` is data, again (from the step before), saved or gradient."""
+    """From what was computed first to what uses it. `kind` is data, across (to what stands beside), again (from the step
+    before), saved, gradient, or row (invisible: stand level).
+    """
 
     source: str
     target: str
@@ -108,7 +149,9 @@ class Picture:
     boxes: dict[Path, Box] = field(default_factory=dict)
     title: str = ""
     notes: tuple[str, ...] = ()
+    stands: Mapping[str, str] = field(default_factory=dict)  # items that were folded away -> the item that stands for them
     tight: bool = False  # small nodes, close together
+    scale: bool = False  # gradients are coloured by their size
 
     def with_items(self, items: Iterable[Item]) -> Picture:
         """The same picture with these items instead; edges that lost an end go."""
@@ -119,6 +162,12 @@ class Picture:
     def mapped(self, change: Callable[[Item], Item]) -> Picture:
         """The picture with every item changed; keys must stay."""
         return replace(self, items={key: change(item) for key, item in self.items.items()})
+
+    def standing(self, groups: Mapping[str, str]) -> dict[str, str]:
+        """`stands` after the items in `groups` are gone, each for the item that it names."""
+        return {key: groups.get(item, item) for key, item in self.stands.items()} | {
+            key: item for key, item in groups.items() if key != item
+        }
 
     def noted(self, note: str) -> Picture:
         """The picture with one more line under its title."""
@@ -131,7 +180,7 @@ class Picture:
 
     def total(self, what: str) -> int:
         """The sum of `macs`, `flops`, `parameters` or `kept` over all items."""
-        return sum(int(getattr(item, what)) * item.times for item in self.items.values())
+        return sum(item.whole(what) for item in self.items.values())
 
 
 def prefixes(path: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,18 @@ from minigrad.viz.labels import dtype_name, setting_words, shape_text
 from minigrad.viz.names import Names, owner_of
 from minigrad.viz.picture import Box, Edge, Item, Leaf, Path, Picture, prefixes
 
-__all__ = ["Recorded", "kept_by", "paths_of", "record"]
+__all__ = ["Origin", "Recorded", "kept_by", "paths_of", "record"]
 
 Producer = Node | TensorBase
+
+
+class Origin(NamedTuple):
+    """Where an array that was not computed came from: a leaf, or a constant that `node` took as its input `slot`."""
+
+    tensor: TensorBase | None
+    array: Array | None
+    node: Node
+    slot: str
 
 
 @dataclass
@@ -26,7 +35,7 @@ class Recorded:
 
     picture: Picture
     nodes: dict[str, Node] = field(default_factory=dict)
-    leaves: dict[str, list[TensorBase]] = field(default_factory=dict)
+    leaves: dict[str, list[Origin]] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     memory: dict[tuple[int, bool], str] = field(default_factory=dict)  # (whose array, second pass?) -> item
 
@@ -39,7 +48,7 @@ class _Source:
     kind: str
     shape: tuple[int, ...]
     dtype: str
-    tensor: TensorBase | None
+    origin: Origin
     memory: int = 0  # whose array it is, where that is known
     second: bool = False  # used by the second pass
     users: list[str] = field(default_factory=list)
@@ -77,15 +86,15 @@ def record(
                 if id(edge) in keys:
                     edges.append(Edge(keys[id(edge)], key))
                 else:
-                    sources.kept(key, edge)
+                    sources.kept(key, node, slot, edge)
             else:
                 sources.used(key, node, slot, edge, shape, dtype, side)
         items[key] = _operation(key, node, path, names, seen)
-    given, links, tensors = sources.items({key: item.path for key, item in items.items()})
+    given, links, origins = sources.items({key: item.path for key, item in items.items()})
     boxes = _boxes(itertools.chain(places, (item.path for item in given)), names)
     picture = Picture({item.key: item for item in (*given, *items.values())}, (*links, *edges), boxes, title)
     outputs = tuple(keys[id(edge)] for edge in found if id(edge) in keys)
-    return Recorded(picture, {keys[id(node)]: node for node in nodes}, tensors, outputs, sources.memory)
+    return Recorded(picture, {keys[id(node)]: node for node in nodes}, origins, outputs, sources.memory)
 
 
 def paths_of(scopes: Sequence[str | None]) -> list[Path]:
@@ -179,42 +188,46 @@ class _Sources:
         if leaf is not None:
             kind = "parameter" if self.names.is_parameter(leaf) else "input"
             identity: Any = id(leaf)
-            memory = 0
+            memory, array = 0, None
             name = self.names.of(leaf) or slot
         else:
             saved = (node.saved or {}).get(slot)
-            given = self.names.input_name(saved.array) if saved is not None else None
-            if not shape or (saved is not None and not given and _uninteresting(node, saved.array)):
+            array = saved.array if saved is not None else self.names.taken_at(node, slot)
+            given = self.names.input_name(array) if array is not None else None
+            if not shape or (array is not None and not given and _uninteresting(node, array)):
                 return
-            memory = id(owner_of(saved.array)) if saved is not None else 0
+            memory = id(owner_of(array)) if array is not None else 0
             identity = (memory, shape) if memory else (key, slot)
             kind = "input" if given or slot in ("input", "x") else "constant"
-            name = given or slot
-        source = self.known.setdefault((identity, side), _Source(name, kind, shape, dtype_name(dtype), leaf, memory, side))
+            name = given or (self.names.buffer_name(array) if array is not None else "") or slot
+        origin = Origin(leaf, array, node, slot)
+        source = self.known.setdefault((identity, side), _Source(name, kind, shape, dtype_name(dtype), origin, memory, side))
         source.users.append(key)
 
-    def kept(self, key: str, node: Node) -> None:
+    def kept(self, key: str, user: Node, slot: str, node: Node) -> None:
         """An operation that is left out, and whose result this one uses."""
         name = f"{node.scope} {node.op.name}" if node.scope else node.op.name
-        source = self.known.setdefault(id(node), _Source(name, "constant", node.shape, dtype_name(node.dtype), None))
+        saved = (user.saved or {}).get(slot)
+        origin = Origin(None, saved.array if saved is not None else None, user, slot)
+        source = self.known.setdefault(id(node), _Source(name, "constant", node.shape, dtype_name(node.dtype), origin))
         source.users.append(key)
 
-    def items(self, paths: Mapping[str, Path]) -> tuple[list[Item], list[Edge], dict[str, list[TensorBase]]]:
-        """Items in the order of first use, edges to their users, and the tensors behind the items."""
+    def items(self, paths: Mapping[str, Path]) -> tuple[list[Item], list[Edge], dict[str, list[Origin]]]:
+        """Items in the order of first use, edges to their users, and where the items' leaves come from."""
         groups: dict[Any, list[_Source]] = {}
         for at, source in enumerate(self.known.values()):
             owner = source.name.rpartition(".")[0]
             groups.setdefault((*source.users, owner) if source.kind == "parameter" else at, []).append(source)
         items: list[Item] = []
         edges: list[Edge] = []
-        tensors: dict[str, list[TensorBase]] = {}
+        origins: dict[str, list[Origin]] = {}
         for i, group in enumerate(groups.values()):
             key, users = f"in{i}", list(dict.fromkeys(group[0].users))
             self.memory[group[0].memory, group[0].second] = key
             items.append(self._item(key, group, paths[users[0]], [paths[user] for user in users]))
             edges.extend(Edge(key, user) for user in users)
-            tensors[key] = [source.tensor for source in group if source.tensor is not None]
-        return items, edges, tensors
+            origins[key] = [source.origin for source in group]
+        return items, edges, origins
 
     def _item(self, key: str, group: list[_Source], first: Path, users: list[Path]) -> Item:
         shared = first

@@ -44,7 +44,7 @@ def repeats_folded(picture: Picture, *, least_times: int = 2, least_saved: int =
     A block must occur `least_times` in a row, and folding it must save `least_saved` operations.
     """
     computed = [item for item in picture.items.values() if not item.is_leaf]
-    for stretch in stretches(picture, computed, least_times, least_saved):  # inner ones first
+    for stretch in stretches(picture, computed, least_times, least_saved):  # outer ones first
         picture = _fold(picture, [item.key for item in computed], stretch)
     return picture
 
@@ -53,7 +53,7 @@ def repeats_folded(picture: Picture, *, least_times: int = 2, least_saved: int =
 
 
 def stretches(picture: Picture, computed: Sequence[Item], least_times: int, least_saved: int) -> list[Stretch]:
-    """Stretches that don't overlap, or lie inside the first block of another; inner ones come first."""
+    """Stretches that don't overlap, or lie inside the first block of another, which comes before them."""
     tokens, wires = _tokens(computed), _wires(picture, computed)
     depths = _shared_depths(computed)
     found: list[Stretch] = []
@@ -64,7 +64,7 @@ def stretches(picture: Picture, computed: Sequence[Item], least_times: int, leas
         if best is not None:
             found.append(best)
             work += [(start, best.start), (best.stop, stop), (best.start, best.start + best.period)]
-    return found[::-1]
+    return found
 
 
 def _tokens(computed: Sequence[Item]) -> Array:
@@ -86,7 +86,7 @@ def _wires(picture: Picture, computed: Sequence[Item]) -> Array:
     wires = np.zeros((len(computed), _SLOTS), np.int64)
     filled = np.zeros(len(computed), np.int64)
     for edge in picture.edges:
-        if edge.source in at and edge.target in at:
+        if edge.source in at and edge.target in at and edge.kind != "row":
             user = at[edge.target]
             if filled[user] < _SLOTS:
                 wires[user, filled[user]] = user - at[edge.source]
@@ -189,18 +189,27 @@ def _fold(picture: Picture, order: Sequence[str], stretch: Stretch) -> Picture:
     stands_for: dict[str, str] = {}
     for i in range(stretch.start, stretch.stop):
         stands_for[order[i]] = order[stretch.start + (i - stretch.start) % stretch.period]
-    if any(key not in picture.items for key in set(stands_for.values())):
-        return picture  # lies in a block that another one stands for
     block_of = {order[i]: (i - stretch.start) // stretch.period for i in range(stretch.start, stretch.stop)}
     leaves = _leaf_twins(picture, stands_for)
     twin = stands_for | leaves
     paths = _BlockPaths(picture, order, stretch)
+    kept: dict[str, int] = {}
+    for key, first in stands_for.items():
+        kept[first] = kept.get(first, 0) + picture.items[key].whole("kept")
+    troubled = _troubled(picture, twin)
+    usual = {stands_for[order[i]]: order[i] for i in range(stretch.stop - stretch.period, stretch.stop)}
     items: dict[str, Item] = {}
     for key, item in picture.items.items():
         if twin.get(key, key) != key:
             continue
+        if key in troubled:
+            worst = troubled[key]
+            notes = tuple(dict.fromkeys((*item.notes, *worst.notes)))
+            item = replace(item, value=worst.value, gradient=worst.gradient, leaves=worst.leaves, notes=notes)
         if key in stands_for:
-            item = replace(item, times=item.times * stretch.times, path=paths.place(item.path))
+            like = picture.items[usual[key]]  # the first block may keep what the others find kept already
+            times, place = item.times * stretch.times, paths.place(item.path)
+            item = replace(item, times=times, path=place, kept=like.kept, keeps=like.keeps, kept_in_all=kept[key])
         elif key in leaves and _count(leaves, key) > 1:
             item = replace(item, times=item.times * _count(leaves, key), path=paths.place(item.path))
         elif key in leaves and len(item.path) > paths.depth:
@@ -215,7 +224,18 @@ def _fold(picture: Picture, order: Sequence[str], stretch: Stretch) -> Picture:
             edges.setdefault(replace(edge, source=source, target=target, kind=kind))
     used = {prefix for item in items.values() for prefix in prefixes(item.path)}
     boxes = {path: box for path, box in {**picture.boxes, **paths.boxes()}.items() if path in used}
-    return replace(picture, items=items, edges=tuple(edges), boxes=boxes)
+    return replace(picture, items=items, edges=tuple(edges), boxes=boxes, stands=picture.standing(twin))
+
+
+def _troubled(picture: Picture, twin: dict[str, str]) -> dict[str, Item]:
+    """By the item that stands for several, the one of them to show where something is wrong: with a note, if there is one."""
+    found: dict[str, Item] = {}
+    for key, first in twin.items():
+        item = picture.items[key]
+        wrong = item.broken or any(leaf.missing for leaf in item.leaves)
+        if wrong and (first not in found or (item.notes and not found[first].notes)):
+            found[first] = item
+    return found
 
 
 def _leaf_twins(picture: Picture, stands_for: dict[str, str]) -> dict[str, str]:

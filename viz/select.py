@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from minigrad.viz.picture import Edge, Item, Picture, prefixes
+from minigrad.viz.picture import Edge, Item, Picture, PictureError, prefixes
 
 __all__ = ["Patterns", "bridged", "chosen", "focused", "only_used", "styled"]
 
@@ -29,7 +29,7 @@ def chosen(picture: Picture, include: Patterns = None, exclude: Patterns = None)
 
     kept = {key for key, item in picture.items.items() if item.is_leaf or stays(item)}
     if not any(not picture.items[key].is_leaf for key in kept):
-        raise ValueError(f"nothing is left to draw with include={include!r}, exclude={exclude!r}")
+        raise PictureError(f"nothing is left to draw with include={include!r}, exclude={exclude!r}")
     return only_used(bridged(picture, kept))
 
 
@@ -38,7 +38,7 @@ def focused(picture: Picture, module: str) -> Picture:
     inside = {key for key, item in picture.items.items() if not item.is_leaf and any(_within(box, module) for box in item.path)}
     if not inside:
         known = sorted({box.name for box in picture.boxes.values()})
-        raise ValueError(f"focus={module!r}: nothing was recorded in a module of that name; there are {', '.join(known)}")
+        raise PictureError(f"focus={module!r}: nothing was recorded in a module of that name; there are {', '.join(known)}")
     near = {edge.source for edge in picture.edges if edge.target in inside}
     near |= {edge.target for edge in picture.edges if edge.source in inside}
     edges = tuple(edge for edge in picture.edges if edge.source in inside or edge.target in inside)

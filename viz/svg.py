@@ -6,7 +6,7 @@ import re
 
 from minigrad.viz.palette import DARK
 
-__all__ = ["THEMES", "themed"]
+__all__ = ["THEMES", "darkened", "themed"]
 
 THEMES = ("auto", "light", "dark")
 
@@ -28,6 +28,11 @@ def themed(svg: str, theme: str = "auto") -> str:
         style += f"@media (prefers-color-scheme:dark){{text:not([fill]){{fill:{DARK_TEXT}}}\n{rules}}}"
     at = svg.index(">", svg.index("<svg")) + 1
     return f"{svg[:at]}\n<style>{style}</style>{svg[at:]}"
+
+
+def darkened(dot: str) -> str:
+    """DOT text with its colours in dark, for formats that hold no style sheet."""
+    return re.sub(r'(?<=[":])#[0-9a-f]{6}(?=[":])', lambda found: DARK.get(found.group(), found.group()), dot)
 
 
 DARK_TEXT = "#e8ebef"

@@ -125,7 +125,7 @@ class Summary:
 _STYLE = f"""
 body{{font:14px/1.45 system-ui,Helvetica,Arial,sans-serif;margin:2em;color:{INK.text};background:{INK.paper}}}
 h1{{font-size:1.25em}} table{{border-collapse:collapse}}
-td,th{{padding:.25em .8em;text-align:right;font-variant-numeric:tabular-nums}}
+td,th{{padding:.25em .8em;text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
 td:nth-child(-n+2),th:nth-child(-n+2){{text-align:left}} thead th{{border-bottom:2px solid {INK.frame}}}
 tbody td{{border-bottom:1px solid {INK.frame}}} tfoot td{{font-weight:bold}} p{{color:{INK.soft};white-space:pre-line}}
 @media (prefers-color-scheme:dark){{body{{color:{DARK[INK.text]};background:{DARK[INK.paper]}}}

@@ -10,8 +10,9 @@ from minigrad import nn
 from minigrad.errors import MinigradError
 from minigrad.zoo.alexnet import AlexNet, alexnet
 from minigrad.zoo.lenet import LeNet, lenet
+from minigrad.zoo.lenet5 import LeNet5, lenet5
 
-__all__ = ["MODELS", "AlexNet", "Entry", "LeNet", "UnknownModelError", "alexnet", "create", "lenet"]
+__all__ = ["MODELS", "AlexNet", "Entry", "LeNet", "LeNet5", "UnknownModelError", "alexnet", "create", "lenet", "lenet5"]
 
 
 class UnknownModelError(MinigradError, ValueError):
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
 MODELS: dict[str, Entry] = {
     "alexnet": Entry(alexnet, (3, 227, 227)),
     "lenet": Entry(lenet, (1, 28, 28)),
+    "lenet5": Entry(lenet5, (1, 32, 32)),
 }
 
 

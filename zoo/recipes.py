@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import minigrad.nn.functional as F
 from minigrad import optim
 from minigrad.errors import MinigradError
 from minigrad.nn import Module
 from minigrad.zoo.augment import RandomAffine
 from minigrad.zoo.lenet import lenet
+from minigrad.zoo.lenet5 import lenet5, rbf_loss
 
 __all__ = ["RECIPES", "OptimizerChoice", "Recipe", "Settings", "recipe_for", "settings_for"]
 
@@ -25,7 +27,7 @@ class OptimizerChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and how it is trained: batch size, length, one-cycle rate, distortions, and the optimisers to choose from."""
+    """A model and how it is trained: loss, batch size, length, one-cycle rate, distortions, optimisers to choose from."""
 
     build: Callable[[], Module]
     optimizers: Mapping[str, OptimizerChoice]
@@ -35,6 +37,10 @@ class Recipe:
     #: The part of the training during which the rate rises (L. Smith, N. Topin: Super-convergence, 2018).
     rise: float = 0.3
     augment: RandomAffine = field(default_factory=RandomAffine)
+    #: ``loss(answers, labels, reduction=)``.
+    loss: Callable[..., Any] = F.cross_entropy
+    #: Pixels of ground that the model wants around a digit of 28x28.
+    border: int = 0
 
 
 def _momentum_sgd(parameters: Iterable[Any], lr: float, weight_decay: float) -> optim.Optimizer:
@@ -49,6 +55,16 @@ RECIPES: dict[str, Recipe] = {
             "adam": OptimizerChoice(optim.Adam, 3e-3, 0.0),
             "sgd": OptimizerChoice(_momentum_sgd, 0.05, 5e-4),
         },
+    ),
+    "lenet5": Recipe(
+        build=lenet5,
+        optimizers={
+            "adamw": OptimizerChoice(optim.AdamW, 3e-3, 0.05),
+            "adam": OptimizerChoice(optim.Adam, 3e-3, 0.0),
+            "sgd": OptimizerChoice(_momentum_sgd, 2e-3, 5e-4),
+        },
+        loss=rbf_loss,
+        border=2,
     ),
 }
 
@@ -74,7 +90,7 @@ class Settings:
 def recipe_for(model: str) -> Recipe:
     """The recipe for a model of this name. Raises MinigradError that lists the names there are."""
     if model not in RECIPES:
-        raise MinigradError(f"unknown model {model!r}; there is: {', '.join(RECIPES)}")
+        raise MinigradError(f"unknown model {model!r}; there are: {', '.join(RECIPES)}")
     return RECIPES[model]
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import minigrad.nn.functional as F
 from minigrad import optim
 from minigrad.core import make_tensor
 from minigrad.errors import FileFormatError, MinigradError
@@ -142,7 +141,7 @@ class Training:
 
     def _learn(self, images: Tensor, labels: Tensor) -> None:
         answers = self.model(images)
-        loss = F.cross_entropy(answers, labels)
+        loss = self.recipe.loss(answers, labels)
         self._check(loss.item())
         self.optimizer.zero_grad()
         loss.backward()
@@ -182,7 +181,7 @@ class Training:
             for start in range(0, len(self.test_labels), _EVALUATED):
                 labels = self.test_labels[start : start + _EVALUATED]
                 answers = self.model(make_tensor(self.test_images[start : start + _EVALUATED]))
-                loss += F.cross_entropy(answers, make_tensor(labels), reduction="sum").item()
+                loss += self.recipe.loss(answers, make_tensor(labels), reduction="sum").item()
                 np.add.at(confusion, (labels, answers.array.argmax(1)), 1)
         self.model.train()
         return Evaluation(loss / len(self.test_labels), confusion)
@@ -190,11 +189,13 @@ class Training:
     def one_step_loss(self) -> Tensor:
         """The loss of the run's first batch under the model as it is, with its graph: what one step records."""
         size = self.settings.batch_size
-        return F.cross_entropy(self.model(make_tensor(self.images[:size])), make_tensor(self.labels[:size]))
+        loss: Tensor = self.recipe.loss(self.model(make_tensor(self.images[:size])), make_tensor(self.labels[:size]))
+        return loss
 
     def normalized(self, pixels: Array) -> Array:
-        """Pixels from 0 to 255 as the model takes them: float32, mean 0 and deviation 1 over the training part."""
-        return ((pixels / np.float32(255) - self.mean) / self.std).astype(np.float32)
+        """Pixels from 0 to 255 as the model takes them: float32, mean 0 and deviation 1 over the training part, framed."""
+        border = ((0, 0), (0, 0), *((self.recipe.border,) * 2,) * 2)
+        return ((np.pad(pixels, border) / np.float32(255) - self.mean) / self.std).astype(np.float32)
 
     # -------------------------------------------------------------------------------------------- where it stands
 

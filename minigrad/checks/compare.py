@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from minigrad.checks.diagnosis import Case, diagnose
 from minigrad.checks.findings import after, as_gradient, collect
 from minigrad.checks.problem import Problem, Seeded, flat, split
 from minigrad.checks.quotient import Quotient, Quotients, judge, steps_around
@@ -36,6 +37,16 @@ class Options:
     seed: int = 0
     nondet_tol: float = 0.0
     bilinear: bool = False
+    #: Whether wrong gradients are held against the known mistakes.
+    diagnose: bool = True
+
+    def spelt(self) -> str:
+        """The settings that are not the defaults, and always mode and seed, as they are written in a call."""
+        plain = {"eps": self.eps, "nondet_tol": self.nondet_tol, "bilinear": self.bilinear}
+        shown = {"mode": self.mode, "seed": self.seed} | {k: v for k, v in plain.items() if v}
+        shown |= {"samples": self.samples} if self.mode == "sample" else {}
+        tolerances = {"rtol": self.tolerance.rtol, "atol": self.tolerance.atol}
+        return ", ".join(f"{k}={v!r}" for k, v in (shown | tolerances).items())
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in one line."""
@@ -50,7 +61,7 @@ class Options:
 def check(problem: Problem, options: Options) -> Report:
     """Check every input of the problem; the caller's random generators stand afterwards where they stood."""
     seeded = Seeded(options.seed)
-    with seeded.restored():
+    with seeded.restored(), np.errstate(all="ignore"):  # what is not finite is found and named
         return _Check(problem, options, seeded).report()
 
 
@@ -86,13 +97,34 @@ class _Check:
             report.inputs.append(self._input(which, report.findings, name))
         if options.mode == "full":
             self._rows(report)
+        if options.diagnose:
+            self._diagnose(report)
         return report
+
+    def _diagnose(self, report: Report) -> None:
+        """Ask every hypothesis about every input that is wrong."""
+        quick = replace(self.options, mode="sample", samples=40, diagnose=False)
+        evidence, finite = self.evidence, self.quotients.finite
+        cotangents = [np.where(finite, flat(g), 0.0) for g in evidence.cotangents]
+        for which, found in enumerate(report.inputs):
+            if not found.ok and not found.count(Verdict.NONDETERMINISTIC):
+                case = Case(
+                    self.problem,
+                    report.inputs,
+                    which,
+                    cotangents,
+                    evidence.gradients,
+                    evidence.outputs,
+                    self.seeded,
+                    lambda problem: check(problem, quick),
+                )
+                found.diagnoses = diagnose(case)
 
     # -------------------------------------------------------------------------------------------- one input
 
     def _blank(self, which: int) -> InputReport:
         x = self.problem.inputs[which]
-        numeric, error, step, up, down, left, right = np.full((7, *x.shape), math.nan)
+        numeric, error, step, up, down, left, right = (np.full(x.shape, math.nan) for _ in range(7))
         returned, analytic = self.evidence.returned[which], self.evidence.gradients[0][which].copy()
         verdict = np.full(x.shape, int(Verdict.SKIPPED))
         name = self.problem.names[which]
@@ -135,7 +167,7 @@ class _Check:
         self, which: int, at: tuple[int, ...], first: Quotient, steps: list[float], scale: float, floor: float
     ) -> tuple[Verdict, Quotient]:
         analytic = [float(gradients[which][at]) for gradients in self.evidence.gradients]
-        if abs(analytic[0] - first.value) <= floor and first.error <= floor:
+        if first.smooth and abs(analytic[0] - first.value) <= floor and first.error <= floor:
             return Verdict.OK, first
         verdict, quotient = judge(
             lambda step: self.quotients.element(which, at, step),
@@ -188,12 +220,14 @@ class _Check:
             return
         if len(rows) > _MOST_ROWS:
             rows = np.sort(self.rng.choice(rows, _MOST_ROWS, replace=False))
+        changed = any(f.kind in ("cache-changed", "mutated") for f in report.findings)
+        repeatable = self.problem.repeatable and not changed
         self.seeded.restart()
         run = self.problem.run([x.copy() for x in self.problem.inputs])
         for row in rows:
             one = np.zeros(size)
             one[row] = 1.0
-            if not self.problem.repeatable:
+            if not repeatable:
                 self.seeded.restart()
                 run = self.problem.run([x.copy() for x in self.problem.inputs])
             returned = run.pull(split(one, run.outputs))

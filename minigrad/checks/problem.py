@@ -47,6 +47,8 @@ class Problem:
     reentrant: bool = True
     #: Whether one forward pass can be pulled back more than once.
     repeatable: bool = True
+    #: Whether the output is a loss that takes no incoming gradient: it is 1 then, and the numbers are the code's own.
+    unit: bool = False
     #: The original arrays, before they were copied: to see whether they overlap.
     originals: Sequence[Array] = ()
 

@@ -7,6 +7,7 @@ is h f'' and halves with h, at a kink it stays.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,7 @@ class Quotients:
         self.base = value([x.copy() for x in inputs])
         self.finite = np.isfinite(self.base)
         self.epsilon = float(np.finfo(np.float64).eps)
+        self._reached: dict[tuple[int, tuple[int, ...]], Array] = {}
 
     def element(self, which: int, at: tuple[int, ...], step: float) -> Quotient:
         """By one element of one input."""
@@ -78,7 +80,7 @@ class Quotients:
             arrays[which][at] = before + sign * step
             return arrays
 
-        return self._quotient(moved, exact if exact > 0 else step)
+        return self._quotient(moved, exact if exact > 0 else step, (which, at))
 
     def along(self, which: int, direction: Array, step: float) -> Quotient:
         """By a direction in one input."""
@@ -96,7 +98,8 @@ class Quotients:
         tiny = 1e-30
         arrays[which][at] += 1j * tiny
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)  # an imaginary part thrown away
                 out = self.value(arrays)
         except Exception:  # whatever a function does to numbers it was not written for
             return None
@@ -104,12 +107,19 @@ class Quotients:
             return None
         return float(self.cotangents[0] @ (out.imag / tiny))
 
-    def _quotient(self, moved: Move, h: float) -> Quotient:
+    def _touched(self, key: tuple[int, tuple[int, ...]] | None, touched: Array) -> Array:
+        """Which outputs an element has moved with any step so far: with a smaller one that they stand still is rounding."""
+        if key is None:
+            return np.ones_like(touched)
+        self._reached[key] = touched | self._reached.get(key, False)
+        return self._reached[key]
+
+    def _quotient(self, moved: Move, h: float, key: tuple[int, tuple[int, ...]] | None = None) -> Quotient:
         with np.errstate(all="ignore"):
             up, down, near_up, near_down = (self.value(moved(sign)) for sign in (1.0, -1.0, 0.5, -0.5))
             wide, narrow = self._gap(up, down) / (2 * h), self._gap(near_up, near_down) / h
             column = narrow + (narrow - wide) / 3
-            touched = (up != down) | (near_up != near_down)
+            touched = self._touched(key, (up != down) | (near_up != near_down))
             rounding = np.where(touched, 4 * self.epsilon * (np.abs(up) + np.abs(down)) / h, 0.0)
             truncation = narrow - wide
             right, left = self._gap(near_up, self.base) * (2 / h), self._gap(self.base, near_down) * (2 / h)
@@ -167,28 +177,43 @@ def judge(
     """
     if not np.isfinite(analytic):
         return Verdict.NONFINITE, first
-    best = first
+    best, suspect = first, None
     for step in (None, *steps[1:]):
         quotient = first if step is None else probe(step)
-        best = quotient if quotient.error < best.error else best
+        best = quotient if _better(quotient, best) else best
         allowed = float(tolerance.allowed(analytic, best.value, scale))
-        if abs(analytic - best.value) <= allowed + best.error <= 11 * allowed:
+        if best.smooth and abs(analytic - best.value) <= allowed + best.error <= 11 * allowed:
             return Verdict.OK, best
-        if best.smooth and best.error < 1e-2 * abs(analytic - best.value):
-            return Verdict.WRONG, best
+        gap = abs(analytic - quotient.value)
+        if quotient.smooth and quotient.error < 1e-2 * gap:
+            # a step far too long can look smooth as well: two steps have to say the same
+            if suspect is not None and abs(suspect.value - quotient.value) <= 0.1 * gap:
+                return Verdict.WRONG, best
+            suspect = quotient
     if not np.isfinite(best.error):
-        return Verdict.NONFINITE, best
+        return Verdict.UNRESOLVED, best  # the point lies at the edge of the function's domain
     kink = _kink(probe, steps, analytic, allowed)
     if kink is not None:
         return kink, best
     if abs(analytic - best.value) > allowed + 3 * best.error:
         return Verdict.WRONG, best
-    if best.error <= 1e-3 * max(abs(analytic), abs(best.value)):
-        return Verdict.OK, best  # agreement to three digits, where the quotient has no more
     number = exact()
     if number is None or abs(number - best.value) > allowed + 3 * best.error:
-        return Verdict.UNRESOLVED, best
+        digits = best.error <= 1e-3 * max(abs(analytic), abs(best.value))
+        return (Verdict.OK if digits else Verdict.UNRESOLVED), best  # three digits have to do, where the quotient has no more
     return (Verdict.OK if abs(analytic - number) <= allowed else Verdict.WRONG), best
+
+
+def _better(quotient: Quotient, best: Quotient) -> bool:
+    """Whether a quotient is to be believed rather than the best so far: the smaller error, if the errors can be believed.
+
+    Where two differ by far more than both admit, the longer step has left the region in which its estimate means anything.
+    """
+    if abs(quotient.value - best.value) > 10 * (quotient.error + best.error):
+        shorter = quotient if quotient.step < best.step else best
+        if shorter.smooth:
+            return shorter is quotient
+    return quotient.error < best.error
 
 
 def _kink(probe: Callable[[float], Quotient], steps: Sequence[float], analytic: float, allowed: float) -> Verdict | None:

@@ -18,7 +18,7 @@ from minigrad.errors import GradientError
 from minigrad.modes import enable_grad, no_grad
 from minigrad.tensor import Tensor
 
-__all__ = ["check_module", "finish", "gradcheck", "gradgradcheck"]
+__all__ = ["check_module", "finish", "gradcheck", "gradgradcheck", "module_problem"]
 
 
 def gradcheck(
@@ -49,7 +49,8 @@ def gradcheck(
     """
     given = (inputs,) if isinstance(inputs, TensorBase) else tuple(inputs)
     options = Options("fast" if fast_mode else mode, eps, Tolerance(rtol, atol), samples, seed, nondet_tol, bilinear)
-    return finish(_tensor_problem(func, given), options, raise_exception)
+    __tracebackhide__ = True
+    return finish(_tensor_problem(func, given), options, raise_exception, f"gradcheck({_name_of(func)}, {_shapes(given)}")
 
 
 def gradgradcheck(
@@ -87,7 +88,9 @@ def gradgradcheck(
 
     gradient.__name__ = f"the gradient of {_name_of(func)}"
     settled = _settings({"eps": eps, "atol": atol, "rtol": rtol, **options})
-    return finish(_tensor_problem(gradient, (*given, *seeds), records=True), settled, raise_exception)
+    __tracebackhide__ = True
+    call = f"gradgradcheck({_name_of(func)}, {_shapes(given)}"
+    return finish(_tensor_problem(gradient, (*given, *seeds), records=True), settled, raise_exception, call)
 
 
 def check_module(module: Any, *inputs: Any, raise_exception: bool = True, **options: Any) -> Report:
@@ -96,26 +99,34 @@ def check_module(module: Any, *inputs: Any, raise_exception: bool = True, **opti
     Runs in float64 and leaves the module as it was: its parameters, their types and gradients, and its buffers (batch
     norm's running statistics), which are put back before every evaluation. Takes the settings of `gradcheck`.
     """
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     held = [*module.parameters(), *module.buffers()]
     before = [(t, t.array, t.grad) for t in held]
-    for t in held:
-        if t.array.dtype.kind == "f":
-            t.array = t.array.astype(np.float64)
-    state = [t.array for t in held]
     settled = _settings(options)
     try:
-        problem = _module_problem(module, inputs, parameters, held, state)
-        return finish(problem, settled, raise_exception)
+        problem = module_problem(module, inputs)
+        __tracebackhide__ = True
+        return finish(problem, settled, raise_exception, f"check_module({type(module).__name__}, {_shapes(inputs)}")
     finally:
         for t, array, gradient in before:
             t.array, t.grad = array, gradient
             t.touched()
 
 
-def finish(problem: Problem, options: Options, raise_exception: bool) -> Report:
-    """Run the check and raise where that was asked for."""
+def module_problem(module: Any, inputs: tuple[Any, ...]) -> Problem:
+    """A module's problem, by its parameters and its inputs of floating point. The module is in float64 from then on."""
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    held = [*module.parameters(), *module.buffers()]
+    for t in held:
+        if t.array.dtype.kind == "f":
+            t.array = t.array.astype(np.float64)
+    return _module_problem(module, inputs, parameters, held, [t.array for t in held])
+
+
+def finish(problem: Problem, options: Options, raise_exception: bool, call: str) -> Report:
+    """Run the check and raise where that was asked for; `call` is what was called, up to the settings."""
+    __tracebackhide__ = True  # pytest shows the test's own line
     report = check(problem, options)
+    report.reproduce = f"{call}, {options.spelt()})"
     if raise_exception and not report.ok:
         raise GradcheckError(report)
     return report
@@ -206,6 +217,12 @@ def _fresh(x: Any) -> tuple[Any, bool]:
         return x, False
     array = x.array.astype(np.float64) if x.requires_grad else x.array.copy()
     return Tensor(array, x.requires_grad), x.requires_grad
+
+
+def _shapes(given: Sequence[Any]) -> str:
+    """Tensors by their shapes: the values are the caller's own."""
+    shown = [f"<{'x'.join(map(str, x.shape)) or 'scalar'}>" if isinstance(x, TensorBase) else repr(x) for x in given]
+    return f"({', '.join(shown)})"
 
 
 def _name_of(func: Callable[..., Any]) -> str:

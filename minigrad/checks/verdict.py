@@ -22,9 +22,9 @@ class Verdict(enum.IntEnum):
     OK = 1
     #: The one-sided derivatives differ here and the analytic value lies between them: neither right nor wrong.
     KINK = 2
-    #: The difference quotient can't resolve the question at this point: neither right nor wrong.
+    #: The difference quotient can't resolve the question at this point (too few digits, the domain's edge): neither.
     UNRESOLVED = 3
-    #: The function's value or its gradient is NaN or infinite.
+    #: The gradient that came back is NaN or infinite.
     NONFINITE = 4
     #: Two evaluations at the same point with the same seed differ.
     NONDETERMINISTIC = 5
@@ -41,8 +41,8 @@ class Verdict(enum.IntEnum):
 class Tolerance:
     """Agreement means ``|a - n| <= rtol * max(|a|, |n|) + atol * min(1, largest |n| of the array) + the quotient's error``."""
 
-    rtol: float = 1e-5
-    atol: float = 1e-7
+    rtol: float = 1e-6
+    atol: float = 1e-8
 
     def allowed(self, analytic: Any, numeric: Any, scale: float) -> Any:
         """The difference that is allowed before the quotient's own error is added; elementwise."""

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 
 import minigrad
-from minigrad.cli import bench, draw, summary, train, warmup
+from minigrad.cli import bench, draw, gradcheck, summary, train, warmup
 from minigrad.cli.parsing import Parser
 from minigrad.errors import MinigradError
 
 __all__ = ["main"]
 
 #: The subcommands, in the order in which the help lists them.
-COMMANDS = (train, draw, summary, bench, warmup)
+COMMANDS = (train, draw, summary, gradcheck, bench, warmup)
 
 BAD_REQUEST, INTERRUPTED = 2, 130
 

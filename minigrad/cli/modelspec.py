@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -12,31 +13,18 @@ from typing import Any
 from minigrad import zoo
 from minigrad.errors import MinigradError
 from minigrad.nn import Module
+from minigrad.nn.init import skip
 
-__all__ = ["ModelError", "add_model", "input_shape", "model_of", "zoo_models"]
-
-#: The inputs of the zoo's models: one image.
-_INPUTS = {
-    "lenet": (1, 1, 28, 28),
-    "lenet5": (1, 1, 32, 32),
-    "alexnet": (1, 3, 227, 227),
-}
+__all__ = ["ModelError", "add_model", "input_shape", "model_of"]
 
 
 class ModelError(MinigradError, ValueError):
     """The model that was asked for can't be had."""
 
 
-def zoo_models() -> list[str]:
-    """The models that are drawn and counted by name."""
-    return [name for name in _INPUTS if hasattr(zoo, name)]
-
-
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The arguments that say which model, and on which input."""
-    parser.add_argument(
-        "model", metavar="MODEL", help=f"{', '.join(zoo_models())}, or FILE.py:NAME, a module or what makes one"
-    )
+    parser.add_argument("model", metavar="MODEL", help=f"{', '.join(zoo.MODELS)}, or FILE.py:NAME, a module or what makes one")
     parser.add_argument("--input", metavar="N,C,H,W", type=_shape, help="the input's shape (default: one image)")
     parser.add_argument(
         "--set",
@@ -47,24 +35,29 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def model_of(args: argparse.Namespace) -> Module:
-    """The model that the command line names. Raises ModelError, in one line, where there is none."""
+def model_of(args: argparse.Namespace, weights: bool = True) -> Module:
+    """The model that the command line names. Raises ModelError, in one line, where there is none.
+
+    Without `weights`, for pictures and tables that show no values, the zoo's models are made without drawing any.
+    """
     settings = dict(_setting(text) for text in args.set)
-    if args.model in zoo_models():
-        return _made(getattr(zoo, args.model), settings, args.model)
+    if args.model in zoo.MODELS:
+        with contextlib.nullcontext() if weights else skip():
+            return _made(zoo.MODELS[args.model].build, settings, args.model)
     path, colon, name = args.model.rpartition(":")
     if not colon or not path.endswith(".py"):
-        raise ModelError(f"no model {args.model!r}; there are {', '.join(zoo_models())}, and FILE.py:NAME")
+        raise ModelError(f"no model {args.model!r}; there are {', '.join(zoo.MODELS)}, and FILE.py:NAME")
     found = _from_file(Path(path), name)
     return found if isinstance(found, Module) else _made(found, settings, args.model)
 
 
 def input_shape(args: argparse.Namespace) -> tuple[int, ...]:
-    """The shape given, or that of the zoo's model."""
-    shape: tuple[int, ...] | None = args.input or _INPUTS.get(args.model)
-    if shape is None:
-        raise ModelError(f"{args.model}: say what the input's shape is, such as --input 1,3,32,32")
-    return shape
+    """The shape given, or one input of the zoo's model."""
+    if args.input:
+        return tuple(args.input)
+    if args.model in zoo.MODELS:
+        return (1, *zoo.MODELS[args.model].input_shape)
+    raise ModelError(f"{args.model}: say what the input's shape is, such as --input 1,3,32,32")
 
 
 def _shape(text: str) -> tuple[int, ...]:

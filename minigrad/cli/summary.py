@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
-    counted = summary(model_of(args), input_shape(args))
+    counted = summary(model_of(args, weights=False), input_shape(args))
     if args.format == "html":
         print(counted.html(), end="")
         return 0

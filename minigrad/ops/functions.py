@@ -72,7 +72,15 @@ cos: Callable[[Operand], Tensor] = _function(
     "cos", np.cos, math.cos, lambda g, x: -g * sin(x), onnx="Cos", doc="The cosine (radians)."
 )
 tan = _function("tan", np.tan, math.tan, lambda g, out: g * (square(out) + 1), domain=(-1, 1), doc="The tangent (radians).")
-tanh = _function("tanh", np.tanh, math.tanh, lambda g, out: g * (1 - square(out)), onnx="Tanh", doc="The hyperbolic tangent.")
+tanh = _function(
+    "tanh",
+    np.tanh,
+    math.tanh,
+    lambda g, out: g * (1 - square(out)),
+    family="activation",
+    onnx="Tanh",
+    doc="The hyperbolic tangent.",
+)
 abs = _function("abs", np.abs, math.fabs, lambda g, x: g * sign(x), kinks={0.0: 0.0}, onnx="Abs", doc="The absolute value.")
 sign: Callable[[Operand], Tensor] = _function(
     "sign", np.sign, lambda x: (x > 0) - (x < 0), lambda g: g * 0, kinks={0.0: 0.0}, onnx="Sign", doc="-1, 0 or 1."

@@ -20,7 +20,16 @@ __all__ = [
     "modes",
     "no_grad",
     "set_grad_enabled",
+    "within_operation",
 ]
+
+
+_within = contextvars.ContextVar("within", default=False)
+
+
+def within_operation() -> bool:
+    """Whether an operation's forward is running on this thread, numpy's warnings being off."""
+    return _within.get()
 
 
 class _Modes(threading.local):
@@ -36,6 +45,7 @@ class _Modes(threading.local):
         """Run for each thread that looks."""
         quiet = contextvars.Context()
         quiet.run(np.seterr, all="ignore")
+        quiet.run(_within.set, True)
         #: ``quietly(function, *arguments)`` calls with numpy's warnings off: Inf and NaN come in silence, as floating point
         #: has them. A context entered again and again costs a tenth of what `numpy.errstate` does.
         self.quietly = quiet.run

@@ -14,6 +14,7 @@ import pytest
 import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad.errors import AnomalyError, FreedGraphError, GradientError, ShapeError
+from minigrad.op import Op
 
 
 def _leaf(*values):
@@ -276,3 +277,13 @@ def test_threads_add_up_their_gradients_of_one_leaf(monkeypatch):
     for thread in threads:
         thread.join()
     assert x.grad.tolist() == [28.0]
+
+
+def test_an_operation_may_be_called_while_anothers_forward_runs():
+    """As by a signal handler that interrupts a kernel; numpy's warnings are off in both."""
+    x = mg.tensor([-1.0, 4.0])
+    outer = Op("outer", lambda a: a + x.sqrt().array, lambda a: a)
+    assert outer(mg.tensor([1.0, 1.0])).tolist()[1] == 3.0
+    broken = Op("broken", lambda a: (_ for _ in ()).throw(RuntimeError("of its own")), lambda a: a)
+    with pytest.raises(RuntimeError, match="of its own"):
+        broken(x)

@@ -94,6 +94,11 @@ def _greatest(out, x):
     out[0] = best
 
 
+def test_a_product_in_parts_is_silent_about_nan_as_one_in_whole_is():
+    rows = np.full((400, 200), np.inf, np.float32)
+    assert (mg.tensor(rows) @ mg.tensor(np.zeros((200, 100), np.float32))).isnan().all()
+
+
 def test_the_exponential_is_good_to_two_units_in_the_last_place():
     x = np.concatenate([np.linspace(-87.3, 88, 40001), [0, -1e-30, 1e-30]]).astype(np.float32)
     out = np.empty_like(x)

@@ -52,7 +52,8 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 def _product(a: Array, b: Array, out: Array) -> None:
-    np.matmul(a, b, out=out)
+    with np.errstate(all="ignore"):  # a thread of the pool does not inherit what its caller has switched off
+        np.matmul(a, b, out=out)
 
 
 @functools.cache

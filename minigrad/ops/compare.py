@@ -199,6 +199,18 @@ class ComparisonMethods(TensorBase):
     def __invert__(self) -> Tensor:
         return bitwise_not(self)
 
+    def isnan(self) -> Tensor:
+        """Where an element is NaN."""
+        return isnan(self)
+
+    def isinf(self) -> Tensor:
+        """Where an element is Inf or -Inf."""
+        return isinf(self)
+
+    def isfinite(self) -> Tensor:
+        """Where an element is neither NaN nor infinite."""
+        return isfinite(self)
+
     def __bool__(self) -> bool:
         return bool(self.item())
 

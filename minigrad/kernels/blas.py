@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from minigrad.jit import get_num_threads
 from minigrad.kernels.memory import empty
@@ -60,7 +60,8 @@ def _product(a: Array, b: Array, out: Array) -> None:
 def _one_thread() -> None:
     """Tell BLAS once to stay on the calling thread. Where it can't be told (Apple's Accelerate), it does as it likes."""
     with contextlib.suppress(Exception):
-        for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        controller = importlib.import_module("threadpoolctl").ThreadpoolController  # late: not every process multiplies
+        for library in controller().select(user_api="blas").lib_controllers:
             library.set_num_threads(1)
 
 

@@ -206,3 +206,37 @@ def test_the_command_ends_and_leaves_no_process(mine):
     assert (done.returncode, done.stderr) == (0, "")
     listed = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in listed.splitlines() if line.split()[0] == "1" and "minigrad.grading.launcher" in line]
+
+
+def test_windows_overlap_where_nothing_else_is_said(run, tmp_path):
+    """`=` where `+=` is needed is right for windows that tile the image."""
+    path = tmp_path / "pool.py"
+    path.write_text(
+        """
+import numpy as np
+
+def max_pool_forward_naive(x, pool_param):
+    h, w, s = pool_param['pool_height'], pool_param['pool_width'], pool_param['stride']
+    out = np.zeros((*x.shape[:2], 1 + (x.shape[2] - h) // s, 1 + (x.shape[3] - w) // s))
+    for i in range(out.shape[2]):
+        for j in range(out.shape[3]):
+            out[:, :, i, j] = x[:, :, i*s:i*s+h, j*s:j*s+w].max(axis=(2, 3))
+    return out, (x, pool_param)
+
+def max_pool_backward_naive(dout, cache):
+    x, pool_param = cache
+    h, w, s = pool_param['pool_height'], pool_param['pool_width'], pool_param['stride']
+    dx = np.zeros_like(x)
+    for n, c, i, j in np.ndindex(dout.shape):
+        window = x[n, c, i*s:i*s+h, j*s:j*s+w]
+        r, q = np.unravel_index(window.argmax(), window.shape)
+        dx[n, c, i*s+r, j*s+q] = dout[n, c, i, j]
+    return dx
+"""
+    )
+    for text in (path.read_text(), path.read_text().replace("max_pool", "mypool").replace("_naive", "")):
+        path.write_text(text)
+        code, out, _ = run(path)
+        assert code == 1 and "+=" in out, out
+        path.write_text(text.replace("+q] =", "+q] +="))
+        assert run(path)[0] == 0

@@ -14,9 +14,10 @@ __all__ = ["Guess", "Unknown", "guess_arguments"]
 #: Sizes for the letters of shapes; no two that meet in one operation are equal.
 _SIZES = {"N": 4, "B": 4, "M": 5, "C": 3, "D": 6, "H": 5, "W": 7, "F": 4, "K": 3, "T": 3, "V": 8, "HH": 3, "WW": 3, "G": 1}
 _OTHERS = (7, 8, 9, 2)
+#: Windows of 3 at steps of 2: they overlap, and what is right only for a step of 1 or for tiles shows.
 _SCALARS: dict[str, Any] = {
-    "stride": 1, "pad": 1, "padding": 1, "dilation": 1, "groups": 1, "kernel_size": 3, "pool_height": 2, "pool_width": 2,
-    "pool_size": 2, "eps": 1e-5, "epsilon": 1e-5, "momentum": 0.9, "p": 0.5, "keep_prob": 0.5, "mode": "train", "seed": 1,
+    "stride": 2, "pad": 1, "padding": 1, "dilation": 1, "groups": 1, "kernel_size": 3, "pool_height": 3, "pool_width": 3,
+    "pool_size": 3, "eps": 1e-5, "epsilon": 1e-5, "momentum": 0.9, "p": 0.5, "keep_prob": 0.5, "mode": "train", "seed": 1,
     "training": True, "train": True, "is_training": True, "reg": 0.1, "lam": 0.1, "lambda_": 0.1, "alpha": 0.1, "slope": 0.1,
     "negative_slope": 0.1, "delta": 1.0, "margin": 1.0, "axis": 1, "G": 1,
     "in_features": 6, "in_dim": 6, "input_dim": 6, "input_size": 6, "n_in": 6, "num_inputs": 6, "num_features": 6, "dim": 6,
@@ -73,8 +74,6 @@ class _Sizes:
         self.others = list(_OTHERS)
         if "d_1" in doc:
             self.known["D"] = 6  # the product of d_1, ..., d_k, which become 2 and 3
-        if "pool" in about.lower():
-            self.known |= {"H": 4, "W": 6}
         if re.search(r"rnn|lstm|gru|step", about.lower()):
             self.known["H"] = 5
 

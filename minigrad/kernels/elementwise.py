@@ -28,8 +28,10 @@ def rectify(out, x):  # type: ignore[no-untyped-def]
     """``x`` where positive or NaN, else 0: also where it is -Inf, which times 0 would be NaN."""
     zero = x.dtype.type(0)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = zero if x[i] <= 0 else x[i]
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, v = out[here], x[here]  # slices compile to vector instructions, an index from start to end does not
+        for i in range(v.size):
+            o[i] = zero if v[i] <= 0 else v[i]
 
 
 @kernel(parallel=True)
@@ -38,7 +40,7 @@ def leaky(out, x, slope):  # type: ignore[no-untyped-def]
     scale = x.dtype.type(slope)  # a Python number is cheaper to pass than one of the array's type
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
-        o, v = out[here], x[here]  # slices compile to vector instructions, an index from start to end does not
+        o, v = out[here], x[here]
         for i in range(v.size):
             o[i] = v[i] if v[i] > 0 else v[i] * scale
 
@@ -48,8 +50,10 @@ def shut(out, g, x):  # type: ignore[no-untyped-def]
     """``g`` where ``x`` is positive or NaN, else 0, whatever ``g`` is."""
     zero = g.dtype.type(0)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = zero if x[i] <= 0 else g[i]
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, h, v = out[here], g[here], x[here]
+        for i in range(v.size):
+            o[i] = zero if v[i] <= 0 else h[i]
 
 
 @kernel(parallel=True)

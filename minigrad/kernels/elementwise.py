@@ -19,7 +19,7 @@ _CHUNK = 16384
 def apply(kernel: Any, *arrays: np.ndarray[Any, Any], settings: tuple[Any, ...] = ()) -> np.ndarray[Any, Any]:
     """Run an elementwise kernel over arrays of one shape and type; the output is new and contiguous."""
     out = empty(arrays[0].shape, arrays[0].dtype)
-    kernel(out.reshape(-1), *(np.ascontiguousarray(a).reshape(-1) for a in arrays), *settings)
+    kernel(out.ravel(), *[a.ravel() for a in arrays], *settings)
     return out
 
 

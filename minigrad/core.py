@@ -264,8 +264,8 @@ class TensorBase:
             hooked = after_hooks(self._hooks, g)
             g, shared = hooked, shared or hooked is not g
         with _accumulating:  # two threads may walk two graphs down to one leaf
-            if self.grad is not None:
-                g = self.grad + g
+            if self._grad is not None:
+                g = self._grad + g
             elif shared and g.node is None:
                 kept = empty(g.shape, g.dtype)
                 kept[...] = g.array

@@ -58,11 +58,12 @@ class Kernel:
     memory.
     """
 
-    def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int = 0) -> None:
+    def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int = 0, light: int = 1) -> None:
         """Keep the function; nothing is imported or compiled yet."""
         self.python = function
         self.parallel = parallel
         self.work = work
+        self.light = light
         self._compiled: Callable[..., Any] | None = None
         functools.update_wrapper(self, function)
 
@@ -72,7 +73,7 @@ class Kernel:
             return self.python(*args)
         if not self.parallel:
             return (self._compiled or self.dispatcher())(*args)
-        if args[self.work].size < _SERIAL_BELOW or _in_child:
+        if args[self.work].size < _SERIAL_BELOW * self.light or _in_child:
             return (self.serial._compiled or self.serial.dispatcher())(*args)
         compiled = self._compiled or self.dispatcher()
         with _turn:
@@ -114,14 +115,15 @@ class Kernel:
             return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
-def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, work: int = 0) -> Any:
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, work: int = 0, light: int = 1) -> Any:
     """Make a function over arrays a `Kernel`.
 
-    With ``parallel=True`` its `prange` loops run on all threads, unless the argument at position `work` is small.
+    With ``parallel=True`` its `prange` loops run on all threads, unless the argument at position `work` is small; `light`
+    says how many times as large it must be for a kernel that does little with each element.
     """
     if function is None:
-        return functools.partial(Kernel, parallel=parallel, work=work)
-    return Kernel(function, parallel=parallel, work=work)
+        return functools.partial(Kernel, parallel=parallel, work=work, light=light)
+    return Kernel(function, parallel=parallel, work=work, light=light)
 
 
 @contextlib.contextmanager

@@ -240,27 +240,28 @@ class Op:
     def _pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         saved = node.unfreed()
         parts: list[Tensor | None] = [None] * len(needs)
-        for formula in self._plan(needs).formulas:
-            kept = [self._restore(node, saved[name]) if name in saved else None for name in formula.arrays]
-            if formula.settings:
-                result = formula.function(g, *kept, **{name: self._setting(node, name, needs) for name in formula.settings})
+        for targets, function, arrays, settings, joint in self._plan(needs).formulas:
+            kept = [self._restore(node, saved[name]) if name in saved else None for name in arrays]
+            if settings:
+                result = function(g, *kept, **{name: self._setting(node, name, needs) for name in settings})
             else:
-                result = formula.function(g, *kept)
-            for target, part in zip(formula.targets, result if formula.joint else (result,), strict=True):
+                result = function(g, *kept)
+            for target, part in zip(targets, result if joint else (result,), strict=True):
                 if needs[target] and part is not None:
                     parts[target] = self._fitted(node, target, part)
         return parts
 
     def _restore(self, node: Node, kept: Saved) -> Tensor:
-        if kept.cell[0] != kept.version:
+        array, edge, cell, version = kept
+        if cell[0] != version:
             raise GradientError(
-                f"backward of {self.name}: an array of shape {kept.array.shape} that it kept was changed in place after "
-                f"the forward pass (version {kept.cell[0]}, kept at {kept.version}); change a clone() instead"
+                f"backward of {self.name}: an array of shape {array.shape} that it kept was changed in place after "
+                f"the forward pass (version {cell[0]}, kept at {version}); change a clone() instead"
                 + (f"; recorded at {node.where}" if node.where else "")
             )
-        if isinstance(kept.edge, TensorBase):
-            return cast("Tensor", kept.edge)
-        return make_tensor(kept.array, node if kept.edge is OWN else kept.edge)
+        if isinstance(edge, TensorBase):
+            return edge._self()
+        return make_tensor(array, node if edge is OWN else edge)
 
     @staticmethod
     def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:

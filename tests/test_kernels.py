@@ -119,6 +119,18 @@ def test_the_largest_lets_nan_win():
         np.testing.assert_array_equal(out[0], np.float32(largest))
 
 
+@given(st.integers(2, 9), st.integers(2, 9), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]))
+def test_windows_of_four_are_pooled_as_the_definition_says(height, width, seed, kind):
+    rng = np.random.default_rng(seed)
+    x = rng.choice(np.array([-np.inf, -1, 0, 1, 2, np.nan], kind), (2, height, width))
+    out, places = F.max_pool2d(mg.tensor(x), 2, return_indices=True)
+    for n, y, column in np.ndindex(*out.shape):
+        window = x[n, 2 * y : 2 * y + 2, 2 * column : 2 * column + 2]
+        dy, dx = divmod(int(np.argmax(window)), 2)  # the first of a tie, and of several NaN
+        assert places.array[n, y, column] == (2 * y + dy) * width + 2 * column + dx
+        np.testing.assert_array_equal(out.array[n, y, column], window[dy, dx])
+
+
 @kernel
 def _copied(to, at, source, start, count, plus):
     copy_row(to, at, source, start, count, plus)

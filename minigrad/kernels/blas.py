@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.jit import get_num_threads
+from minigrad.jit import get_num_threads, kernel
 from minigrad.kernels.memory import empty
 
 __all__ = ["matmul"]
@@ -32,8 +32,9 @@ def matmul(a: Array, b: Array) -> Array:
     """``a @ b`` for two matrices of one floating-point type."""
     (rows, inner), columns = a.shape, b.shape[1]
     out = empty((rows, columns), a.dtype)
-    if inner == 1:  # a sum of one product: BLAS would pack both sides first
-        return np.multiply(a, b, out=out)
+    if inner == 1:  # a sum of one product: BLAS would pack both sides first, and numpy's loops start anew for each row
+        _outer(out, a.ravel(), b.ravel())
+        return out
     _one_thread()
     threads = get_num_threads() if rows * inner * columns >= _SPLIT_FROM else 1
     if threads == 1 or max(rows, columns) < 2 * threads:
@@ -49,6 +50,14 @@ def matmul(a: Array, b: Array) -> Array:
     for other in others:
         other.result()
     return out
+
+
+@kernel
+def _outer(out, column, row):  # type: ignore[no-untyped-def]
+    for i in range(len(column)):
+        to, factor = out[i], column[i]
+        for j in range(len(row)):
+            to[j] = factor * row[j]
 
 
 def _product(a: Array, b: Array, out: Array) -> None:

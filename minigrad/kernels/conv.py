@@ -82,7 +82,7 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
     grouped = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     for phase in itertools.product(range(min(stride[0], dx.shape[2])), range(min(stride[1], dx.shape[3]))):
         reach = _reach(phase, dx.shape[2:], g.shape[2:], grouped.shape[1], w.shape[2:], geometry[:3])
-        taps = grouped[:, :, :, reach.rows][..., reach.columns]  # (groups, F / groups, C / groups, rows, columns)
+        taps = grouped[:, :, :, reach.rows, reach.columns]  # (groups, F / groups, C / groups, rows, columns)
         taps = taps.transpose(0, 1, 3, 4, 2).reshape(groups, len(reach.inner), w.shape[1])
         task = _Task(w.shape[1], len(reach.inner), dx.shape[3], reach.frame.width)
         way = way_for(task, stride, algorithm)
@@ -140,8 +140,8 @@ def _taps(weight: tuple[int, int, int], dilation: Pair, frame: Frame) -> Array:
 class _Reach(NamedTuple):
     """Which taps reach one phase of the input, from which places of the framed cotangent, for how many pixels."""
 
-    rows: Array
-    columns: Array
+    rows: slice
+    columns: slice
     inner: Array
     frame: Frame
     size: Pair
@@ -157,12 +157,14 @@ def _reach(phase: Pair, image: Pair, size: Pair, filters: int, window: Pair, geo
     return _Reach(rows, columns, inner, frame, (count[0], count[1]))
 
 
-def _reaching(phase: int, window: int, stride: int, padding: int, dilation: int) -> tuple[Array, Array]:
+def _reaching(phase: int, window: int, stride: int, padding: int, dilation: int) -> tuple[slice, Array]:
     """The taps that touch input ``phase + stride * t``, and by how much output ``t + step`` is ahead of t for each."""
-    taps = np.arange(window)
-    distance = phase + padding - taps * dilation
-    touching = distance % stride == 0
-    return taps[touching], distance[touching] // stride
+    distance = phase + padding - np.arange(window) * dilation
+    touching = np.flatnonzero(distance % stride == 0)  # one in so many, since the remainder goes round
+    if not len(touching):
+        return slice(0), distance[:0]
+    every = int(touching[1] - touching[0]) if len(touching) > 1 else 1
+    return slice(int(touching[0]), int(touching[-1]) + 1, every), distance[touching] // stride
 
 
 def _frame_for(size: tuple[int, ...], steps: tuple[Array, Array], count: list[int]) -> Frame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def correlate(out: Array, source: Array, taps: Array, bias: Array, inner: Array,
     """
     groups, _, outputs = taps.shape
     positions = (out.shape[2] - 1) * frame.width + out.shape[3]
-    strip = _strip(outputs, positions, _lanes(out), out.dtype.name)
+    strip = _strip(outputs, positions, _lanes(out), out.dtype)
     blocks = -(-outputs // strip.filters)
     weights = np.zeros((groups, blocks, len(inner), strip.filters), out.dtype)
     for b in range(blocks):
@@ -42,7 +42,7 @@ def correlate(out: Array, source: Array, taps: Array, bias: Array, inner: Array,
 
 def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     """The derivative by the weight: each thread sums over its images lane by lane, then lanes and threads are added in turn."""
-    plan = _plan(dw.shape, g.shape, x.shape, geometry, _lanes(dw), dw.dtype.name)
+    plan = _plan(dw.shape, g.shape, x.shape, geometry, _lanes(dw), dw.dtype)
     parts = shares(len(x))
     total = np.empty((len(parts) - 1, *plan.rows.shape[:3], plan.dots.filters, plan.dots.taps), dw.dtype)
     _inner_products(
@@ -76,14 +76,14 @@ def _cost(a: int, b: int, rounds: int) -> float:
 
 
 @functools.lru_cache(maxsize=1024)
-def _strip(outputs: int, positions: int, lanes: int, dtype: str) -> Strip:
+def _strip(outputs: int, positions: int, lanes: int, dtype: np.dtype[Any]) -> Strip:
     """The strip that covers so many planes of so many places at the least cost."""
 
     def cost(shape: tuple[int, int]) -> float:
         return _cost(*shape, rounds=-(-outputs // shape[0]) * -(-positions // (shape[1] * lanes)))
 
     filters, vectors = min(_shapes(outputs, -(-positions // lanes)), key=cost)
-    return Strip(filters, vectors, lanes, dtype)
+    return Strip(filters, vectors, lanes, dtype.name)
 
 
 class _Plan(NamedTuple):
@@ -99,7 +99,9 @@ class _Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry: Geometry, lanes: int, dtype: str) -> _Plan:
+def _plan(
+    dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry: Geometry, lanes: int, dtype: np.dtype[Any]
+) -> _Plan:
     _, padding, dilation, groups = geometry
     filters, channels, r, s = dw
     filters //= groups
@@ -108,7 +110,7 @@ def _plan(dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry:
     some, together = min(
         _shapes(filters, len(taps)), key=lambda n: _cost(n[0], n[1], -(-filters // n[0]) * -(-len(taps) // n[1]))
     )
-    dots = Dots(some, together, lanes, dtype)
+    dots = Dots(some, together, lanes, dtype.name)
     vectors = -(-((g[2] - 1) * frame.width + g[3]) // lanes)
     plane, area = vectors * lanes, frame.height * frame.width
     images = max(1, min(-(-_LONG // vectors), x[0]))

@@ -12,47 +12,53 @@ from minigrad.kernels.memory import empty
 
 __all__ = ["apply", "elu", "gate", "leaky", "maxout", "rectify", "shut", "sigmoid"]
 
-#: Below this many elements one thread is faster than waking two.
+#: Elements that a thread takes at a time.
 _CHUNK = 16384
+#: Loops that only compare and choose take seven elements a nanosecond: 250,000 of them while a second thread wakes.
+_LIGHT = 8
 
 
 def apply(kernel: Any, *arrays: np.ndarray[Any, Any], settings: tuple[Any, ...] = ()) -> np.ndarray[Any, Any]:
     """Run an elementwise kernel over arrays of one shape and type; the output is new and contiguous."""
     out = empty(arrays[0].shape, arrays[0].dtype)
-    kernel(out.reshape(-1), *(np.ascontiguousarray(a).reshape(-1) for a in arrays), *settings)
+    kernel(out.ravel(), *[a.ravel() for a in arrays], *settings)
     return out
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, light=_LIGHT)
 def rectify(out, x):  # type: ignore[no-untyped-def]
     """``x`` where positive or NaN, else 0: also where it is -Inf, which times 0 would be NaN."""
     zero = x.dtype.type(0)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = zero if x[i] <= 0 else x[i]
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, v = out[here], x[here]  # slices compile to vector instructions, an index from start to end does not
+        for i in range(v.size):
+            o[i] = zero if v[i] <= 0 else v[i]
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, light=_LIGHT)
 def leaky(out, x, slope):  # type: ignore[no-untyped-def]
     """``x`` where positive, else ``slope * x``; NaN stays NaN."""
     scale = x.dtype.type(slope)  # a Python number is cheaper to pass than one of the array's type
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
-        o, v = out[here], x[here]  # slices compile to vector instructions, an index from start to end does not
+        o, v = out[here], x[here]
         for i in range(v.size):
             o[i] = v[i] if v[i] > 0 else v[i] * scale
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, light=_LIGHT)
 def shut(out, g, x):  # type: ignore[no-untyped-def]
     """``g`` where ``x`` is positive or NaN, else 0, whatever ``g`` is."""
     zero = g.dtype.type(0)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(part * _CHUNK, min(x.size, (part + 1) * _CHUNK)):
-            out[i] = zero if x[i] <= 0 else g[i]
+        here = slice(part * _CHUNK, (part + 1) * _CHUNK)
+        o, h, v = out[here], g[here], x[here]
+        for i in range(v.size):
+            o[i] = zero if v[i] <= 0 else h[i]
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, light=_LIGHT)
 def gate(out, g, x, slope):  # type: ignore[no-untyped-def]
     """``g`` where ``x`` is positive or NaN, else ``slope * g``; with a slope of 0 exactly 0, also for an infinite g."""
     scale = g.dtype.type(slope)

@@ -89,10 +89,9 @@ def _run(loop: Kernel, param: Array, others: tuple[Array, ...], settings: tuple[
 
     State lies in row order; a parameter that does not is stepped in a copy and written back.
     """
-    flat = np.ascontiguousarray(param).reshape(-1)
-    arrays = [np.ascontiguousarray(a).reshape(-1) for a in others]
+    flat = param.ravel()
     chosen = loop if flat.size >= PARALLEL_FROM else loop.serial
-    chosen(flat, *arrays, *map(float, settings), *flags)
+    chosen(flat, *[a.ravel() for a in others], *map(float, settings), *flags)
     if not param.flags.c_contiguous:
         param[...] = flat.reshape(param.shape)
 

@@ -10,6 +10,7 @@ A layer's convolution is cross-correlation; the window is not turned round.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ Size = int | Sequence[int]
 # ------------------------------------------------------------------------------------------------ shapes
 
 
+@functools.lru_cache(maxsize=1024)
 def _conv2d_shape(
     input: Shape,
     weight: Shape,
@@ -284,6 +286,8 @@ _conv2d_weight: Op = register(
 
 def pair(name: str, value: Size) -> Pair:
     """Two numbers, for height and width, from one or two."""
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
+        return value  # as layers keep them: nothing to convert
     try:
         values = tuple(operator.index(n) for n in ((value,) if not hasattr(value, "__iter__") else value))
     except TypeError as error:

@@ -59,6 +59,9 @@ def as_float(x: TensorBase) -> TensorBase:
 
 def same_float(name: str, **tensors: TensorBase | None) -> None:
     """Hold arguments to one floating-point type, for kernels that write what they are given; TypeError names them all."""
+    dtypes = [x.array.dtype if isinstance(x, TensorBase) else None for x in tensors.values() if x is not None]
+    if dtypes and dtypes[0] is not None and dtypes[0].kind == "f" and dtypes.count(dtypes[0]) == len(dtypes):
+        return
     for key, x in tensors.items():
         if x is not None and not isinstance(x, TensorBase):
             raise TypeError(f"{name}: {key} is a {type(x).__name__}; expected a tensor (minigrad.tensor makes one)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ def pooled_length(length: int, window: int, stride: int, padding: int, dilation:
     return count - 1 if ceil_mode and (count - 1) * stride >= length + padding else count
 
 
+@functools.lru_cache(maxsize=1024)
 def pooled_shape(
     name: str, input: Shape, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> Shape:

@@ -110,7 +110,7 @@ def _counting(function: Any) -> Any:
 
 _sum = _reduction(
     "sum",
-    _counting(np.sum),
+    _counting(np.add.reduce),  # what np.sum comes down to
     _folded(0, lambda a, b: a + b),
     {"x": lambda g, *, shapes, dims: _spread(g, shapes[0], dims)},
     _samples_with_empty,

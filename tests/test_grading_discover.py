@@ -119,6 +119,24 @@ def test_what_can_not_be_checked_is_said(tmp_path):
         discovery.spec("m.py", "tanh")
 
 
+def test_a_loss_over_time_has_labels_and_mask_of_two_axes(tmp_path):
+    text = (
+        "def temporal_loss(x, y, mask):\n    '''x: (N, T, V)\n    y: indices (N, T), 0 <= y < V\n    mask: boolean, (N, T)'''\n"
+    )
+    (check,) = found(tmp_path, text + "    return 0.0, x\n").checks
+    assert shapes(check) == {"x": (4, 3, 8), "y": (4, 3), "mask": (4, 3)}
+    assert check.arguments["mask"].high == 2
+    assert check.checked == ("x",)
+
+
+def test_a_model_with_a_loss_is_not_passed_over_in_silence(tmp_path):
+    text = PAIR.format("relu", "x", "") + "class Net:\n    def loss(self, X, y=None): ...\n"
+    discovery = found(tmp_path, text)
+    assert [remark.partition(":")[0] for remark in discovery.remarks] == ["Net has a loss, and was not checked"]
+    with pytest.raises(DiscoveryError, match=r"can't check 'Net': Net has a loss.*kind = 'model'"):
+        discovery.spec("m.py", "Net")
+
+
 def test_nothing_of_the_file_runs_here(tmp_path):
     found(tmp_path, "import sys\nsys.discovered = True\n" + PAIR.format("relu", "x", ""))
     assert not hasattr(sys, "discovered")

@@ -131,12 +131,15 @@ def _value(argument: ast.arg, text: str, sizes: _Sizes, guess: Guess, about: str
     if annotation in ("int", "float", "bool"):
         return {"int": 2, "float": 0.5, "bool": True}[annotation]
     shape = next((s for inner in re.findall(r"\(([^()]*)\)", text) if (s := sizes.shape(inner)) is not None), None)
+    documented = shape is not None
     if shape is None:
         guess.by_name_only = True
         shape = _by_name(low, about, count)
+    if re.search(r"\bboolean\b", text, re.IGNORECASE):
+        return Draw(shape, "integers", 0, 2)
     if (low in _LABELS and loss) or re.search(r"\b(labels?|index|indices|integers?)\b", text, re.IGNORECASE):
         labelled = re.search(r"<=?\s*([A-Z])\b", text)
-        shape = shape[:1] if loss else shape
+        shape = shape[:1] if loss and not documented else shape
         return Draw(shape, "integers", 0, sizes.letter(labelled[1]) if labelled else _classes(guess))
     sharp = re.search(r"relu|pool|max|abs|hinge|dropout", about.lower())
     return Draw(shape, "distinct" if sharp and len(guess.arguments) == 0 else "normal")

@@ -227,6 +227,12 @@ def test_a_model_with_params_and_a_loss(tmp_path, factor, status):
     assert factor == 2 or "the regularisation term of W (reg) is half as large" in found.text("diagnosis")
 
 
+def test_a_file_that_is_no_python_is_named_with_the_line(outcome):
+    found = outcome(file="import numpy as np\n\n  def f_forward(x, w):\n")
+    assert (found.status, found.summary) == ("error", "IndentationError: unexpected indent")
+    assert found.hints == ["layers.py:3: def f_forward(x, w):"]
+
+
 def test_a_check_s_name_is_said_once(outcome):
     found = outcome({"dx": "None", "dw": "None, None"})
     assert found.summary == "backward gives 3 gradients, but 2 arrays are checked: x, w"

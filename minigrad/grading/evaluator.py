@@ -140,6 +140,9 @@ def _trouble(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MinigradError):
         return {"error": str(error)[:2000], "where": ""}
     here = f"{Path.cwd()}/"
+    if isinstance(error, SyntaxError) and str(error.filename).startswith(here):
+        place = f"{str(error.filename).removeprefix(here)}:{error.lineno}: {str(error.text or '').strip()[:120]}"
+        return {"error": f"{type(error).__name__}: {error.msg}"[:2000], "where": place}
     own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(here)]
     where = [f"{f.filename.removeprefix(here)}:{f.lineno} in {f.name}: {(f.line or '')[:120]}" for f in own[-3:]]
     text = "".join(traceback.format_exception_only(error)).strip()

@@ -1,5 +1,6 @@
 """`minigrad draw` and `minigrad summary` as a person types them."""
 
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -106,6 +107,35 @@ def test_what_cant_be_is_said_in_one_line(run, tmp_path, argv, message):
     assert code == 2 and out == "" and err.count("\n") == 1
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["draw", "summary"])
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        ("self, x: x.missing", r"own\.py:Net does not run on 2,3: AttributeError: .*missing.* \(own\.py, line 3\)"),
+        ("self, x, y: x + y", r"own\.py:Net does not run on 2,3: TypeError: .*'y'"),
+        ("self, x: x @ x", "matmul"),  # an error of the engine's says enough
+    ],
+)
+def test_what_a_model_of_ones_own_raises_is_said_in_one_line(run, tmp_path, command, forward, said):
+    (tmp_path / "own.py").write_text(f"from minigrad import nn\nclass Net(nn.Module):\n    forward = lambda {forward}\n")
+    code, _, err = run(command, "own.py:Net", "--input", "2,3")
+    assert code == 2
+    assert re.fullmatch(f"minigrad {command}: .*{said}.*\n", err)
+
+
+def test_an_error_of_minigrad_s_own_is_not_put_on_the_model(run, tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(MODEL)
+    monkeypatch.setattr("minigrad.cli.draw.viz.graph", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("draw", "net.py:Net", "--input", "1,3")
+
+
+def test_a_file_that_ends_the_process_does_not_end_it(run, tmp_path):
+    (tmp_path / "leaves.py").write_text("import sys; sys.exit(0)")
+    code, _, err = run("draw", "leaves.py:Net", "--input", "1,3")
+    assert (code, err) == (2, "minigrad draw: leaves.py can't be imported: SystemExit: 0\n")
 
 
 def test_an_unknown_view_lists_those_there_are(run):

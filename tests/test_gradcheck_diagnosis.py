@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from minigrad.checks import Options, check, forward_backward_problem, loss_problem
 from minigrad.checks.diagnosis import EXACT, LOCAL
+from minigrad.checks.verdict import Verdict
 
 X = np.random.default_rng(0).normal(size=(4, 6)) + 3
 OPERATIONS = [op for m in (basic, activations, normalised, recurrent, windows) for op in m.OPERATIONS if op.backward]
@@ -147,3 +148,34 @@ def test_a_residual_says_how_well_it_fits():
 def test_every_hypothesis_is_asked_once():
     names = [h.__name__ for h in (*EXACT, *LOCAL)]
     assert len(set(names)) == len(names) >= 30 and all(h.__doc__ for h in (*EXACT, *LOCAL))
+
+
+def softmax_loss(x, y):
+    shares = np.exp(x) / np.exp(x).sum(1, keepdims=True)
+    rows = np.arange(len(y))
+    wrong = shares.copy()
+    wrong[:, y] -= 1  # should be [rows, y]
+    return -np.log(shares[rows, y]).mean(), wrong / len(y)
+
+
+def test_outer_classes_of_a_batch_are_no_border():
+    """The classes that occur as labels are the first and the last two; only the middle of three rows counts as inside."""
+    x = np.random.default_rng(1).normal(size=(7, 5))
+    report = check(loss_problem(softmax_loss, (x, np.array([3, 4, 3, 4, 0, 0, 0])), {}), Options())
+    assert report["x"].count(Verdict.WRONG) == 14
+    assert "border" not in kinds(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "said"), [("p", 0.4, "scale 1 / p is"), ("p", 0.6, "scale 1 / (1 - p) is"), ("keep", 0.4, "1 / keep is")]
+)
+def test_the_scale_of_dropout_is_written_as_one_would(name, share, said):
+    """The share that stays is 0.4, whatever the setting says it is."""
+
+    def forward(x, **settings):
+        mask = np.arange(x.size).reshape(x.shape) % 5 < 2
+        return x * mask / 0.4, mask
+
+    report = check(forward_backward_problem(forward, lambda g, mask: g * mask, (X,), {name: share}), Options())
+    assert kinds(report) == ["dropout-scale"]
+    assert said in str(report["x"].diagnoses[0])

@@ -127,6 +127,8 @@ def test_pairs_and_what_they_may_return():
     assert mg.check_grads(affine, lambda g, c: affine_backward(g, c), inputs, wrt=["b"]).ok  # one for each argument
     with pytest.raises(mg.GradientError, match="gives 2 gradients, but 3 arrays are checked: x, w, b"):
         mg.check_grads(affine, lambda g, c: affine_backward(g, c)[:2], inputs)
+    with pytest.raises(mg.GradientError, match="gives None where x, w, b need gradients: is a return missing"):
+        mg.check_grads(affine, lambda g, c: None, inputs)
     with pytest.raises(mg.GradientError, match=r"dict with a, but the arrays are called x, w, b"):
         mg.check_grads(affine, lambda g, c: {"a": g}, inputs)
 

@@ -182,6 +182,7 @@ def test_pngs_are_written_for_what_is_wrong(conv, tmp_path):
     assert [p.name for p in conv.save_pngs(tmp_path)] == ["x.png", "w.png"]
     paths = check(mutant(CONV, "dx[:, :, 0]").problem(), Options()).save_pngs(tmp_path)
     assert [p.name for p in paths] == ["x.png"]
+    assert conv.save_pngs(tmp_path / "new" / "folder")[1].is_file()
     picture = imread(paths[0])
     assert picture.shape[2] == 4 and picture[..., :3].std() > 0.05
     green, red = (np.abs(picture[..., :3] - c).max(-1) < 0.02 for c in ((0.863, 0.941, 0.875), (1, 0, 0)))

@@ -36,6 +36,9 @@ PAIR = "def {0}_forward({1}):\n    '''{2}\n    '''\ndef {0}_backward(dout, cache
         ("conv1", "x, w, stride, pad", "x: (N, C, H, W)\nw: (F, C, HH, WW)",
          {"x": (4, 3, 5, 7), "w": (4, 3, 3, 3), "stride": 2, "pad": 1}),
         ("embed", "x, W", "- x: Integer array (N, T), 0 <= idx < V\n- W: (V, D)", {"x": (4, 3), "W": (8, 6)}),
+        ("attend", "q, k, v", "q: (N, D), k: (M, D), v: (M, D)", {"q": (4, 6), "k": (5, 6), "v": (5, 6)}),
+        ("matmul", "a, b", "", {"a": (5, 5), "b": (5, 5)}),
+        ("matmul", "a, b", "a: (N, D)\nb: (D, M)", {"a": (4, 6), "b": (6, 5)}),
         ("gates", "x, w", "x: (N, D)\nw: (D, 4H)", {"x": (4, 6), "w": (6, 20)}),
         ("bn", "x, gamma, beta, bn_param", "",
          {"x": (4, 6), "gamma": (6,), "beta": (6,), "bn_param": {"mode": "train", "eps": 1e-5}}),
@@ -117,6 +120,34 @@ def test_what_can_not_be_checked_is_said(tmp_path):
     discovery = found(tmp_path, PAIR.format("relu", "x", ""))
     with pytest.raises(DiscoveryError, match=r"nothing called 'tanh' to check; there is: relu_forward"):
         discovery.spec("m.py", "tanh")
+
+
+def test_a_loss_over_time_has_labels_and_mask_of_two_axes(tmp_path):
+    text = (
+        "def temporal_loss(x, y, mask):\n    '''x: (N, T, V)\n    y: indices (N, T), 0 <= y < V\n    mask: boolean, (N, T)'''\n"
+    )
+    (check,) = found(tmp_path, text + "    return 0.0, x\n").checks
+    assert shapes(check) == {"x": (4, 3, 8), "y": (4, 3), "mask": (4, 3)}
+    assert check.arguments["mask"].high == 2
+    assert check.checked == ("x",)
+
+
+def test_what_a_distance_compares_has_one_shape(tmp_path):
+    text = "def {}(pred, target):\n    return 0.0, pred\n"
+    (check,) = found(tmp_path, text.format("mse_loss")).checks
+    assert shapes(check) == {"pred": (4, 6), "target": (4, 6)}
+    assert check.arguments["target"].values == "normal"
+    (check,) = found(tmp_path, text.format("hinge_loss")).checks
+    assert shapes(check) == {"pred": (4, 6), "target": (4,)}
+    assert check.arguments["target"].values == "integers"
+
+
+def test_a_model_with_a_loss_is_not_passed_over_in_silence(tmp_path):
+    text = PAIR.format("relu", "x", "") + "class Net:\n    def loss(self, X, y=None): ...\n"
+    discovery = found(tmp_path, text)
+    assert [remark.partition(":")[0] for remark in discovery.remarks] == ["Net has a loss, and was not checked"]
+    with pytest.raises(DiscoveryError, match=r"can't check 'Net': Net has a loss.*kind = 'model'"):
+        discovery.spec("m.py", "Net")
 
 
 def test_nothing_of_the_file_runs_here(tmp_path):

@@ -196,6 +196,48 @@ def test_links_and_what_is_too_large_stay_outside(tmp_path):
     assert "No module named 'secret'" in found.summary
 
 
+NET = """
+import numpy as np
+
+class Net:
+    def __init__(self, inputs, classes, reg=0.0):
+        self.params = {{"W": np.random.randn(inputs, classes), "b": np.zeros(classes)}}
+        self.reg = reg
+
+    def loss(self, X, y):
+        W, rows = self.params["W"], np.arange(len(y))
+        scores = np.exp(X @ W + self.params["b"])
+        p = scores / scores.sum(1, keepdims=True)
+        value = -np.log(p[rows, y]).mean() + self.reg * (W * W).sum()
+        p[rows, y] -= 1
+        return value, {{"W": X.T @ p / len(y) + {factor} * self.reg * W, "b": p.mean(0)}}
+"""
+
+
+@pytest.mark.parametrize(("factor", "status"), [(2, "passed"), (1, "failed")])
+def test_a_model_with_params_and_a_loss(tmp_path, factor, status):
+    (tmp_path / "net.py").write_text(NET.format(factor=factor))
+    arguments = {"X": Draw((6, 4)), "y": Draw((6,), "integers", 0, 3)}
+    check = Check(
+        "net", "Net", kind="model", make={"inputs": 4, "classes": 3, "reg": 0.3}, arguments=arguments, gradients=("W", "b")
+    )
+    (found,) = mark(tmp_path / "net.py", Spec((check,))).outcomes
+    assert found.status == status
+    assert found.elements == (15 if factor == 2 else 3, 15)
+    assert factor == 2 or "the regularisation term of W (reg) is half as large" in found.text("diagnosis")
+
+
+def test_a_file_that_is_no_python_is_named_with_the_line(outcome):
+    found = outcome(file="import numpy as np\n\n  def f_forward(x, w):\n")
+    assert (found.status, found.summary) == ("error", "IndentationError: unexpected indent")
+    assert found.hints == ["layers.py:3: def f_forward(x, w):"]
+
+
+def test_a_check_s_name_is_said_once(outcome):
+    found = outcome({"dx": "None", "dw": "None, None"})
+    assert found.summary == "backward gives 3 gradients, but 2 arrays are checked: x, w"
+
+
 def test_a_layer_can_have_no_reference():
-    with pytest.raises(SpecError, match="a layer's or module's parameters are its own"):
+    with pytest.raises(SpecError, match="a layer's, model's or module's parameters are its own"):
         Check("f", "F", kind="layer", reference=f)

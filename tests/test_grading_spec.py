@@ -177,7 +177,7 @@ def test_the_specs_in_the_documentation_are_good(tmp_path):
         r"```toml\n(.*?)```", (Path(__file__).parent.parent / "docs" / "gradient-checking.md").read_text(), re.DOTALL
     )
     names = [[check.name for check in load_spec(written(tmp_path, block)).checks] for block in blocks]
-    assert names == [["affine", "conv", "conv with stride"], ["gelu", "hinge", "BatchNorm"]]
+    assert names == [["affine", "conv", "conv with stride"], ["gelu", "hinge", "BatchNorm", "TwoLayerNet"]]
 
 
 # ------------------------------------------------------------------------------------------------ the ready checks
@@ -239,6 +239,17 @@ def test_references_agree_with_minigrad_s_own_operations():
     scores, labels = rng.normal(size=(6, 5)), rng.integers(0, 5, 6)
     loss = F.cross_entropy(mg.tensor(scores), mg.tensor(labels)).item()
     assert np.isclose(references.softmax(scores, labels)[0], loss, rtol=1e-12)
+
+
+def test_the_ready_pooling_has_windows_that_overlap(tmp_path):
+    """With tiles, = in place of += would be right."""
+    text = SOLUTIONS.read_text()
+    changed = text.replace("dx[:, :, rows, columns] += (x[", "dx[:, :, rows, columns] = (x[")
+    assert changed != text
+    checks = tuple(Check(name, **READY[name]) for name in ("max_pool", "max_pool_fast"))
+    naive, fast = mark(written(tmp_path, changed, "layers.py"), Spec(checks)).outcomes
+    assert naive.status == "failed" and "= where += is needed" in naive.text("diagnosis")
+    assert fast.ok
 
 
 def test_dropout_is_held_to_what_it_must_look_like(tmp_path):

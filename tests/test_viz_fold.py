@@ -264,6 +264,10 @@ def test_indices_are_written_as_in_brackets():
     assert setting_words({"index": slice(1, None)}) == "[1:]"
 
 
+def test_arrays_among_the_settings_are_named_by_their_shape():
+    assert setting_words({"stats": (np.zeros(8), np.ones((2, 3)))}) == "stats array 8, array 2×3"
+
+
 # ------------------------------------------------------------------------------------------------ the gallery
 
 

@@ -154,4 +154,6 @@ def _value(value: Any) -> str:
         return _index(value)
     if isinstance(value, (float, np.floating)):
         return number(float(value))
+    if isinstance(value, (tuple, list)) and any(isinstance(part, np.ndarray) for part in value):
+        return ", ".join(map(_value, value))
     return shortened(value if isinstance(value, str) else repr(value), 24)

@@ -234,6 +234,10 @@ def gradients_in_order(arguments: Arguments, result: Any) -> list[Any]:
     names = [slot.name for slot in arguments.slots]
     if isinstance(result, Mapping):
         return by_name(arguments.what, names, result)
+    if result is None and len(names) > 1:
+        raise GradientError(
+            f"{arguments.what}: backward gives None where {', '.join(names)} need gradients: is a return missing?"
+        )
     if len(arguments.slots) == 1 and not isinstance(result, (tuple, list)):
         return [result]
     if len(arguments.slots) == 1 and isinstance(result, list) and not any(isinstance(part, np.ndarray) for part in result):

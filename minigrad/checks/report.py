@@ -115,14 +115,15 @@ class Report:
         return "\n".join(lines)
 
     def save_pngs(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """A picture of the error for each input that is wrong, as `<input>.png` in a folder that exists; their paths.
+        """A picture of the error for each input that is wrong, as `<input>.png` in a folder; their paths.
 
-        Raises OSError where one can't be written.
+        The folder is made where there is none. Raises OSError where a picture can't be written.
         """
-        paths = []
+        paths: list[Path] = []
         for report in self.inputs:
             if not report.ok and report.x.size:
                 safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in report.name)
+                Path(folder).mkdir(parents=True, exist_ok=True)
                 paths.append(Path(folder) / f"{safe}.png")
                 save_png(report, paths[-1])
         return paths

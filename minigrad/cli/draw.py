@@ -11,7 +11,7 @@ from typing import Any
 
 from minigrad import viz
 from minigrad.cli.features import add_options, draw_features
-from minigrad.cli.modelspec import add_model, input_shape, model_of
+from minigrad.cli.modelspec import add_model, input_shape, model_of, said_in_one_line
 from minigrad.cli.parsing import positive_number, whole_number
 
 __all__ = ["add_parser", "run"]
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw, and say where the picture is."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        path = PICTURES[args.what](args)
+        with said_in_one_line(args):
+            path = PICTURES[args.what](args)
     for warning in told:
         print(f"minigrad draw: {warning.message}", file=sys.stderr)
     print(path)

@@ -7,6 +7,8 @@ import ast
 import contextlib
 import importlib.util
 import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from minigrad.errors import MinigradError
 from minigrad.nn import Module
 from minigrad.nn.init import skip
 
-__all__ = ["ModelError", "add_model", "input_shape", "model_of"]
+__all__ = ["ModelError", "add_model", "input_shape", "model_of", "said_in_one_line"]
 
 
 class ModelError(MinigradError, ValueError):
@@ -60,6 +62,24 @@ def input_shape(args: argparse.Namespace) -> tuple[int, ...]:
     raise ModelError(f"{args.model}: say what the input's shape is, such as --input 1,3,32,32")
 
 
+@contextlib.contextmanager
+def said_in_one_line(args: argparse.Namespace) -> Iterator[None]:
+    """Make a ModelError of what a user's own forward raises, with its line; an error of minigrad's passes as it is."""
+    try:
+        yield
+    except (MinigradError, OSError):
+        raise
+    except Exception as error:
+        own = Path(args.model.rpartition(":")[0]).resolve()
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == own]
+        if not lines and frames[-1].name != "__call__":  # there it is forward's own parameters that don't fit
+            raise
+        where = f" ({own.name}, line {lines[-1]})" if lines else ""
+        shape = ",".join(map(str, input_shape(args)))
+        raise ModelError(f"{args.model} does not run on {shape}: {type(error).__name__}: {error}{where}") from error
+
+
 def _shape(text: str) -> tuple[int, ...]:
     try:
         shape = tuple(int(part) for part in text.split(","))
@@ -102,7 +122,7 @@ def _from_file(path: Path, name: str) -> Any:
     sys.path.insert(0, str(path.parent.resolve()))  # its neighbours, as when it is run
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's own file raises
+    except (Exception, SystemExit) as error:  # whatever a user's own file raises
         raise ModelError(f"{path} can't be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent.resolve()))

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from minigrad.cli.modelspec import add_model, input_shape, model_of
+from minigrad.cli.modelspec import add_model, input_shape, model_of, said_in_one_line
 from minigrad.viz import summary
 
 __all__ = ["add_parser", "run"]
@@ -23,7 +23,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
-    counted = summary(model_of(args, weights=False), input_shape(args))
+    with said_in_one_line(args):
+        counted = summary(model_of(args, weights=False), input_shape(args))
     if args.format == "html":
         print(counted.html(), end="")
         return 0

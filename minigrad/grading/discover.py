@@ -51,6 +51,9 @@ class Discovery:
         checks = [c for c in self.checks if wanted is None or wanted in (c.name, c.function, c.backward, _stem(c.function))]
         if not checks:
             there = ", ".join(c.name for c in self.checks)
+            remark = next((r for r in self.remarks if wanted is not None and r.split()[0].rstrip(":") == wanted), None)
+            if remark is not None:
+                raise DiscoveryError(f"can't check {wanted!r}: {remark}")
             if wanted is not None:
                 raise DiscoveryError(f"nothing called {wanted!r} to check; there is: {there or 'nothing'}")
             remark = f" ({'; '.join(self.remarks)})" if self.remarks else ""
@@ -105,6 +108,9 @@ class Discovery:
             )
         elif "forward" in methods and "Module" in bases:
             self._add(found.name, "module", methods["forward"], 1, **self._made(found, methods, False))
+        elif "loss" in methods and len(methods["loss"].args.args) > 1:
+            advice = "its sizes belong into a spec, with kind = 'model', or into mg.check_grads(model, None, (X, y))"
+            self.remarks.append(f"{found.name} has a loss, and was not checked: {advice}")
 
     def _made(self, found: ast.ClassDef, methods: dict[str, ast.FunctionDef], static: bool) -> dict[str, Any]:
         """Arguments for the class itself, where its `__init__` asks for some."""

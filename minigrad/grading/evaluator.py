@@ -22,7 +22,7 @@ import numpy.fft
 import numpy.linalg
 import numpy.random  # now, while Python's own files can be reached
 
-from minigrad.checks.classes import function_problem, layer_problem
+from minigrad.checks.classes import function_problem, layer_problem, model_problem
 from minigrad.checks.plain import forward_backward_problem, loss_problem
 from minigrad.checks.problem import Problem, Run, Seeded
 from minigrad.errors import MinigradError
@@ -113,6 +113,8 @@ def _problem(module: Any, job: dict[str, Any], request: dict[str, Any]) -> Probl
     made = function(**request["make"])
     if job["kind"] == "layer":
         return layer_problem(made, inputs, settings, wrt=wrt)
+    if job["kind"] == "model":
+        return model_problem(made, inputs, settings, wrt=wrt)
     tensor, tensors = (importlib.import_module(f"minigrad.{room}") for room in ("tensor", "checks.tensors"))
     given = tuple(tensor.Tensor(x) if isinstance(x, np.ndarray) else x for x in inputs.values())
     return tensors.module_problem(made, given)  # type: ignore[no-any-return] # a Problem
@@ -138,6 +140,9 @@ def _trouble(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MinigradError):
         return {"error": str(error)[:2000], "where": ""}
     here = f"{Path.cwd()}/"
+    if isinstance(error, SyntaxError) and str(error.filename).startswith(here):
+        place = f"{str(error.filename).removeprefix(here)}:{error.lineno}: {str(error.text or '').strip()[:120]}"
+        return {"error": f"{type(error).__name__}: {error.msg}"[:2000], "where": place}
     own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(here)]
     where = [f"{f.filename.removeprefix(here)}:{f.lineno} in {f.name}: {(f.line or '')[:120]}" for f in own[-3:]]
     text = "".join(traceback.format_exception_only(error)).strip()

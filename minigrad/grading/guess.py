@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minigrad.grading.spec import Draw
@@ -37,6 +37,8 @@ _FLAT = {"x": (4, 6), "w": (6, 5), "weight": (6, 5), "weights": (6, 5), "b": (5,
 _STEP = {"x": (4, 6), "prev_h": (4, 5), "wx": (6, 5), "wh": (5, 5), "b": (5,)}
 _PLANES = {"x": (2, 3, 5, 7), "w": (4, 3, 3, 3), "weight": (4, 3, 3, 3), "b": (4,), "bias": (4,), "gamma": (3,), "beta": (3,)}
 _LABELS = {"y", "labels", "label", "target", "targets", "y_true", "t"}
+#: Losses that hold two arrays of one shape against each other.
+_DISTANCES = r"mse|mae|rmse|huber|smooth_?l1|mean_squared|squared_error|mean_abs|absolute_error"
 _PLAIN = {"inp", "inputs", "input", "z", "a", "u", "v", "h", "logits", "scores", "y_pred", "pred", "x1", "x2", "X"}
 
 
@@ -58,6 +60,8 @@ def guess_arguments(function: ast.FunctionDef, skip: int, about: str, loss: bool
     needed = given[: len(given) - len(function.args.defaults)] if function.args.defaults else given
     names = [argument.arg for argument in needed]
     documented = _entries(ast.get_docstring(function) or "", names)
+    if set(names) == {"a", "b"} and not documented:  # two operands, of a sum or of a matrix product: a square fits both
+        return Guess({name: Draw((5, 5)) for name in names}, by_name_only=True)
     sizes = _Sizes(about, ast.get_docstring(function) or "")
     guess = Guess()
     for argument in needed:
@@ -106,7 +110,8 @@ def _entries(doc: str, names: list[str]) -> dict[str, str]:
     """What a docstring says about each parameter: from the line that begins with its name to the next one's."""
     found: dict[str, str] = {}
     current: list[str] = []
-    for line in doc.splitlines():
+    called = "|".join(map(re.escape, names)) or "-"
+    for line in re.sub(rf"[,;]\s*(?=`?(?:{called})`?\s*:)", "\n", doc).splitlines():
         if re.match(r"\s*(returns?|yields?|outputs?)\b", line, re.IGNORECASE):
             current = []
             continue
@@ -130,12 +135,18 @@ def _value(argument: ast.arg, text: str, sizes: _Sizes, guess: Guess, about: str
     if annotation in ("int", "float", "bool"):
         return {"int": 2, "float": 0.5, "bool": True}[annotation]
     shape = next((s for inner in re.findall(r"\(([^()]*)\)", text) if (s := sizes.shape(inner)) is not None), None)
+    documented = shape is not None
     if shape is None:
         guess.by_name_only = True
         shape = _by_name(low, about, count)
+    if re.search(r"\bboolean\b", text, re.IGNORECASE):
+        return Draw(shape, "integers", 0, 2)
+    if loss and not documented and low in _LABELS and guess.arguments and re.search(_DISTANCES, about.lower()):
+        first = next(iter(guess.arguments.values()))
+        return replace(first, values="normal") if isinstance(first, Draw) else Draw(shape)
     if (low in _LABELS and loss) or re.search(r"\b(labels?|index|indices|integers?)\b", text, re.IGNORECASE):
         labelled = re.search(r"<=?\s*([A-Z])\b", text)
-        shape = shape[:1] if loss else shape
+        shape = shape[:1] if loss and not documented else shape
         return Draw(shape, "integers", 0, sizes.letter(labelled[1]) if labelled else _classes(guess))
     sharp = re.search(r"relu|pool|max|abs|hinge|dropout", about.lower())
     return Draw(shape, "distinct" if sharp and len(guess.arguments) == 0 else "normal")

@@ -154,7 +154,8 @@ def _outcome(folder: Path, file: str, check: Check, spec: Spec, seed: int, hidde
         with student:
             found = _judged(student, check, seed)
     except CodeError as error:
-        found = _lost(check, "error", printable(f"{error}"), [error.where] if error.where else [])
+        said = f"{error}".removeprefix(f"{check.function}: ")  # the check's name stands before it anyway
+        found = _lost(check, "error", printable(said), [error.where] if error.where else [])
     except Gone as error:
         found = _lost(check, "timeout" if error.kind == "timeout" else "crash", str(error), [])
     except (SpecError, OSError):  # the teacher's and the machine's, not the student's

@@ -112,7 +112,7 @@ def _mirror(
         again=again,
         reentrant=trusted or bool(reply.get("reentrant")),
         repeatable=trusted or bool(reply.get("repeatable")),
-        unit=check.kind == "loss",
+        unit=check.kind in ("loss", "model"),
     )
 
 

@@ -18,7 +18,9 @@ __all__ = ["KINDS", "PARTS", "SHOWN", "VALUES", "VISIBILITIES", "Check", "Draw",
 
 #: How the code is written: a pair of functions, a function that gives (loss, gradients), a `Function` class with a context, a
 #: layer that keeps its cache on itself, a module of minigrad's.
-KINDS = ("pair", "loss", "function", "layer", "module")
+KINDS = ("pair", "loss", "function", "layer", "model", "module")
+#: Kinds whose parameters are their own, so that only the submission knows them.
+_OWN = ("layer", "model", "module")
 #: What counts: the output's values, the gradients, or both.
 PARTS = ("both", "forward", "backward")
 #: How much of a failure a student reads: right or wrong; also the diagnosis in words; also the numbers.
@@ -116,8 +118,8 @@ class Check:
             raise SpecError("backward: a pair needs one, and nothing else has one")
         if self.part == "forward" and self.reference is None and self.verify is None:
             raise SpecError("part: 'forward' compares with a reference; name one, or a ready check that has one")
-        if self.reference is not None and self.kind in ("layer", "module"):
-            raise SpecError("reference: a layer's or module's parameters are its own, so a reference can't know them")
+        if self.reference is not None and self.kind in _OWN:
+            raise SpecError("reference: a layer's, model's or module's parameters are its own, so a reference can't know them")
         if not math.isfinite(self.points) or self.points < 0:
             raise SpecError(f"points: {self.points} is not a number from 0 on")
 
@@ -135,7 +137,7 @@ class Check:
     @property
     def checked(self) -> tuple[str, ...] | None:
         """The arrays whose gradients are checked; None leaves it to the layer's own parameters too."""
-        if self.gradients is not None or self.kind in ("layer", "module"):
+        if self.gradients is not None or self.kind in _OWN:
             return self.gradients
         named = tuple(name for name, value in self.arguments.items() if isinstance(value, Draw) and value.checked)
         return named[:1] if self.kind == "loss" else named

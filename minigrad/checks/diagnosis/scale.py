@@ -114,9 +114,9 @@ def _named(case: Case, c: float, residual: float, part: str = "the gradient") ->
         return said("sign", "the negative of the right one: a sign")
     for name, value in _numbers(case):
         if name.lower() in _DROPOUT and 0 < value < 1:
-            for scale, word in ((value, name), (1 - value, f"1 - {name}")):
+            for scale, word, inverse in ((value, name, f"1 / {name}"), (1 - value, f"1 - {name}", f"1 / (1 - {name})")):
                 if _near(size, scale) or _near(size, 1 / scale):
-                    left = f"1 / ({word})" if _near(size, scale) else word
+                    left = inverse if _near(size, scale) else word
                     return said("dropout-scale", f"{c:.6g} times the right one: dropout's scale {left} is missing")
     slopes = dropped(case)
     if slopes is not None and (_near(size, 1 / slopes) or _near(size, slopes)):

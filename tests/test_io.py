@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import minigrad as mg
+from minigrad import nn
 from minigrad.io import atomic
 from minigrad.io.checkpoint import load_state, save_state
 from minigrad.io.idx import read_idx, write_idx
@@ -303,3 +304,11 @@ def test_a_state_with_a_matching_digest_must_still_make_sense(tmp_path):
         save_file({}, tmp_path / "s", metadata)
         with pytest.raises(mg.FileFormatError, match="can't be put together"):
             load_state(tmp_path / "s")
+
+
+def test_a_models_state_is_saved_as_it_is(tmp_path):
+    model = nn.Linear(3, 2)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    twin = nn.Linear(3, 2)
+    twin.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert np.array_equal(twin.weight.array, model.weight.array)

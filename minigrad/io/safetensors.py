@@ -15,6 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from minigrad.core import TensorBase
 from minigrad.errors import FileFormatError
 from minigrad.io.atomic import write_bytes
 
@@ -23,18 +24,21 @@ __all__ = ["load_file", "load_metadata", "save_file"]
 Array = np.ndarray[Any, Any]
 
 
-def save_file(tensors: Mapping[str, Array], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays (and a dictionary of strings) to `path`, whole or not at all.
+def save_file(
+    tensors: Mapping[str, Array | TensorBase], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors or arrays (and a dictionary of strings) to `path`, whole or not at all: ``model.state_dict()``, say.
 
-    Raises TypeError for what is not an array or a string, OSError when the file can't be written.
+    Raises TypeError for what is neither, OSError when the file can't be written.
     """
-    for name, array in tensors.items():
+    arrays = {name: value.array if isinstance(value, TensorBase) else value for name, value in tensors.items()}
+    for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"save_file: {name!r} is a {type(array).__name__}, expected a numpy array")
+            raise TypeError(f"save_file: {name!r} is a {type(array).__name__}, expected a tensor or a numpy array")
     for key, value in (metadata or {}).items():
         if not isinstance(value, str):
             raise TypeError(f"save_file: metadata[{key!r}] is a {type(value).__name__}, expected a string")
-    packed = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
+    packed = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     write_bytes(path, _in_order(safetensors.numpy.save(packed, dict(metadata) if metadata else None)))
 
 

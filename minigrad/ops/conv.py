@@ -58,10 +58,6 @@ def _conv2d_shape(
         raise ShapeError(
             f"conv2d: stride {stride}, dilation {dilation} and groups {groups} must be at least 1, padding {padding} at least 0"
         )
-    if algorithm not in (None, *kernels.WAYS) or (algorithm == "pixels" and stride != (1, 1)):
-        raise ValueError(
-            f"conv2d: algorithm {algorithm!r} with stride {stride}; there are 'filters' and, for stride 1, 'pixels'"
-        )
     if weight[0] % groups or input[1] != weight[1] * groups:
         raise ShapeError(
             f"{shown}, groups {groups}: the input must have {weight[1] * groups} channels, "
@@ -69,7 +65,19 @@ def _conv2d_shape(
         )
     if bias and bias != weight[:1]:
         raise ShapeError(f"{shown}: bias of shape {list(bias)}, where [{weight[0]}] would fit")
-    return (input[0], weight[0], *_windows(input[2:], weight[2:], stride, padding, dilation))
+    out = (input[0], weight[0], *_windows(input[2:], weight[2:], stride, padding, dilation))
+    if algorithm is not None:
+        _check_algorithm(algorithm, kernels.task_of("forward", input, weight, out, Geometry(stride, padding, dilation, groups)))
+    return out
+
+
+def _check_algorithm(algorithm: str, task: kernels.Task) -> None:
+    if algorithm not in kernels.ALGORITHMS:
+        raise ValueError(f"conv2d: algorithm {algorithm!r}; there are {', '.join(map(repr, kernels.ALGORITHMS))}")
+    if limits := kernels.limits(algorithm, task):
+        raise ValueError(
+            f"conv2d: algorithm {algorithm!r} can do {limits}; here are {task.geometry} and a window of {task.window}"
+        )
 
 
 def _windows(image: Shape, window: Shape, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
@@ -104,16 +112,12 @@ def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **se
     shape = _conv2d_shape(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
     out = empty(shape, input.dtype)
     kernels.conv2d(out, input, weight, bias, *_way(settings))
-    if not weight.size:  # no channels, nothing to sum: the bias alone
-        out[...] = 0 if bias is None else bias[:, None, None]
     return out
 
 
 def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> Array:
     dx = empty(_input_shape(g.shape, weight.shape, size=size, **settings), g.dtype)
     kernels.conv2d_input(dx, g, weight, *_way(settings))
-    if not weight.size:
-        dx[...] = 0
     return dx
 
 
@@ -313,9 +317,9 @@ def conv2d(
     """Cross-correlation (N, C, H, W) * (F, C/groups, R, S) -> (N, F, Ho, Wo), ``Ho = (H + 2P - D(R - 1) - 1) / S + 1``.
 
     An image (C, H, W) without a batch axis is taken too. `padding` may be 'valid' (none) or 'same' (as large as the
-    input, for stride 1). `algorithm` says which kernels calculate it and its derivatives: 'filters', or with stride 1 'pixels'
-    (what lies along a vector's lanes); the faster for the shape unless given. Raises ShapeError for shapes that don't
-    fit, ValueError for an algorithm that there is not.
+    input, for stride 1). `algorithm` says how it and its derivatives are calculated ('direct', or one way of it: 'filters', or
+    with stride 1 'pixels', which is what lies along a vector's lanes); the fastest for the shape unless given. Raises
+    ShapeError for shapes that don't fit, ValueError for an algorithm that there is not or that can't do this.
     """
     same_float("conv2d", input=input, weight=weight, bias=bias)
     if input.ndim == 3:

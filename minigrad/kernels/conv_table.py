@@ -1,0 +1,105 @@
+"""Which algorithm calculates a convolution or a derivative of one: a table, read from top to bottom.
+
+The first row that can do the task and pays is taken; an algorithm that was asked for is taken wherever it can do the task.
+The numbers in it were measured at LeNet's, AlexNet's and ResNet-18's shapes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from minigrad.kernels.frames import Geometry, Pair
+
+__all__ = ["ALGORITHMS", "DIRECT", "Task", "choose", "limits"]
+
+
+class Task(NamedTuple):
+    """What is to be calculated; channels and filters are those of one group."""
+
+    kind: str  # 'forward', or the derivative by 'input' or by 'weight'
+    batch: int
+    channels: int
+    filters: int
+    window: Pair
+    image: Pair
+    size: Pair  # of the output
+    geometry: Geometry
+    itemsize: int
+    lanes: int  # float32 in a vector of this machine
+
+    @property
+    def outputs(self) -> int:
+        """The planes of the result that need the same numbers."""
+        return self.channels if self.kind == "input" else self.filters
+
+    @property
+    def taps(self) -> int:
+        """The products of which each number of the result is a sum (by weight: the numbers that each filter has)."""
+        return (self.filters if self.kind == "input" else self.channels) * math.prod(self.window)
+
+    @property
+    def row(self) -> int:
+        """Pixels in a row of what is calculated."""
+        return self.image[1] if self.kind == "input" else self.size[1]
+
+
+class _Row(NamedTuple):
+    """An algorithm: which tasks it can do, in words too, and for which it is the fastest."""
+
+    name: str
+    can: Callable[[Task], bool]
+    pays: Callable[[Task], bool]
+    limits: str = ""
+
+
+def _plain(task: Task) -> bool:
+    return task.geometry.stride == (1, 1)
+
+
+#: 'pixels' keeps a whole vector for each element of the weight's gradient; more than these would not stay in the cache.
+_MOST_DOTS = 20_000
+
+
+def _pixels_pay(task: Task) -> bool:
+    """Fewer cycles for an output pixel than 'filters'.
+
+    'pixels' calculates also what lies between two rows; 'filters' fills its vectors with zeros where filters are few, and
+    pays for turning its results round.
+    """
+    if task.kind == "weight" and task.geometry.groups * task.filters * task.taps > _MOST_DOTS:
+        return False
+    lanes = task.lanes
+    used = next(n for n in (4, 8, 16) if n >= min(task.outputs, lanes))  # vectors get shorter where filters are few
+    filled = task.outputs / (-(-task.outputs // used) * used)
+    framed = task.row + task.geometry.dilation[1] * (task.window[1] - 1)
+    by_pixels = task.taps / lanes * framed / task.row + 1.0
+    by_filters = 1.1 * task.taps / lanes / filled + 4.0
+    return by_pixels < by_filters
+
+
+_TABLE: tuple[_Row, ...] = (
+    _Row("pixels", _plain, _pixels_pay, "stride 1"),
+    _Row("filters", lambda task: True, lambda task: True),
+)
+
+#: The ways of the direct algorithm, which takes each product of a tap and a pixel once.
+DIRECT = ("pixels", "filters")
+#: What may be asked for: an algorithm, or one way of the direct one.
+ALGORITHMS = ("direct", *(row.name for row in _TABLE))
+
+
+@functools.lru_cache(maxsize=4096)
+def choose(task: Task, asked: str | None = None) -> str:
+    """The row that is taken; one that was asked for and can't do the task (a derivative's) gives way to the direct ones."""
+    able = [row for row in _TABLE if row.can(task)]
+    if any(row.name == asked for row in able):
+        return str(asked)
+    return next(row.name for row in able if (asked is None or row.name in DIRECT) and row.pays(task))
+
+
+def limits(algorithm: str, task: Task) -> str:
+    """In words, what the algorithm is limited to, if it can't do the task; else nothing."""
+    return next((row.limits for row in _TABLE if row.name == algorithm and not row.can(task)), "")

@@ -8,8 +8,12 @@ is asked for.
 
 from __future__ import annotations
 
-from minigrad.kernels import conv_direct
-from minigrad.kernels.conv_table import ALGORITHMS, Task, choose, limits
+from typing import Any
+
+import numpy as np
+
+from minigrad.kernels import conv_columns, conv_direct, conv_fourier
+from minigrad.kernels.conv_table import ALGORITHMS, DIRECT, Task, choose, limits
 from minigrad.kernels.frames import Array, Geometry, output_length
 from minigrad.kernels.vector import machine_lanes
 
@@ -29,11 +33,19 @@ __all__ = [
 Shape = tuple[int, ...]
 
 
+#: The algorithms that are not direct: modules with the three functions of `conv_direct`, but for the way.
+_MODULES = {"im2col": conv_columns, "fft": conv_fourier}
+#: Of these, what spreads a NaN or Inf over a plane.
+_SPREADING = ("fft",)
+
+
 def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry, algorithm: str | None = None) -> None:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
     if out.size and w.size:
-        way = choose(task_of("forward", x.shape, w.shape, out.shape, geometry, x.itemsize), algorithm)
-        conv_direct.forward(way, out, x, w, bias, geometry)
+        task = task_of("forward", x.shape, w.shape, out.shape, geometry, x.itemsize)
+        way = choose(task, algorithm)
+        if way in DIRECT or not _indirect(way, "forward", out, x, w, bias, geometry):
+            conv_direct.forward(_direct(way, task), out, x, w, bias, geometry)
     elif out.size:  # no channels, nothing to sum
         out[...] = 0 if bias is None else bias[:, None, None]
 
@@ -41,8 +53,10 @@ def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometr
 def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the input: each cotangent spread over the window that it came from."""
     if dx.size and w.size:
-        way = choose(task_of("input", dx.shape, w.shape, g.shape, geometry, g.itemsize), algorithm)
-        conv_direct.by_input(way, dx, g, w, geometry)
+        task = task_of("input", dx.shape, w.shape, g.shape, geometry, g.itemsize)
+        way = choose(task, algorithm)
+        if way in DIRECT or not _indirect(way, "by_input", dx, g, w, geometry):
+            conv_direct.by_input(_direct(way, task), dx, g, w, geometry)
     else:
         dx[...] = 0
 
@@ -50,10 +64,26 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
 def conv2d_weight(dw: Array, g: Array, x: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the weight, summed over images and pixels."""
     if g.size and x.size and dw.size:
-        way = choose(task_of("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize), algorithm)
-        conv_direct.by_weight(way, dw, g, x, geometry)
+        task = task_of("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize)
+        way = choose(task, algorithm)
+        if way in DIRECT or not _indirect(way, "by_weight", dw, g, x, geometry):
+            conv_direct.by_weight(_direct(way, task), dw, g, x, geometry)
     else:
         dw[...] = 0
+
+
+def _indirect(way: str, function: str, result: Array, *operands: Any) -> bool:
+    """Calculate by an algorithm of its own module; False if the direct ways have to do it again.
+
+    An algorithm that mixes a plane's numbers makes NaN of all that an Inf touches. Where everything came out finite,
+    everything that went in was.
+    """
+    getattr(_MODULES[way], function)(result, *operands)
+    return way not in _SPREADING or bool(np.isfinite(result).all())
+
+
+def _direct(way: str, task: Task) -> str:
+    return way if way in DIRECT else choose(task, "direct")
 
 
 def task_of(kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, itemsize: int = 4) -> Task:

@@ -52,7 +52,7 @@ def _table(geometry: Geometry) -> Array:
 
 def _band(w: Array, out: Array) -> int:
     """Rows of the output whose columns are laid out at a time."""
-    return max(1, min(out.shape[2], _BAND // (w[0].size * out.shape[3])))
+    return max(1, min(int(out.shape[2]), _BAND // int(w[0].size * out.shape[3])))
 
 
 # ------------------------------------------------------------------------------------------------ loops

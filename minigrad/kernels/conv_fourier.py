@@ -77,7 +77,7 @@ def _transforms() -> Any:
 def _lengths(x: Array, padding: Pair) -> Pair:
     """Lengths that hold a framed image and that are quick to transform: nothing that is wanted wraps round."""
     quick = _transforms().next_fast_len
-    return tuple(quick(n + 2 * p, real=True) for n, p in zip(x.shape[2:], padding, strict=True))  # type: ignore[return-value]
+    return tuple(quick(n + 2 * p, real=True) for n, p in zip(x.shape[2:], padding, strict=True))
 
 
 def _chunks(images: int, planes: int, size: Pair) -> list[slice]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigrad.kernels import conv_filters, conv_pixels
+from minigrad.kernels import conv_filters, conv_images, conv_pixels
 from minigrad.kernels.frames import Array, Frame, Geometry, Pair, frame_of, offsets
 
 __all__ = ["by_input", "by_weight", "forward"]
@@ -30,6 +30,9 @@ __all__ = ["by_input", "by_weight", "forward"]
 
 def forward(way: str, out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> None:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
+    if way == "images":
+        conv_images.forward(out, np.ascontiguousarray(x), w, bias, geometry)
+        return
     stride, padding, dilation, groups = geometry
     frame = frame_of(x, padding)
     offset = np.zeros(len(w), out.dtype) if bias is None else np.ascontiguousarray(bias)
@@ -40,6 +43,9 @@ def forward(way: str, out: Array, x: Array, w: Array, bias: Array | None, geomet
 
 def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
     """The derivative by the input: each cotangent spread over the window that it came from."""
+    if way == "images":
+        conv_images.by_input(dx, np.ascontiguousarray(g), w, geometry)
+        return
     stride, groups = geometry.stride, geometry.groups
     nothing = np.zeros(dx.shape[1], dx.dtype)
     grouped = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
@@ -53,6 +59,9 @@ def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> Non
 def by_weight(way: str, dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     """The derivative by the weight, summed image by image."""
     g, x = np.ascontiguousarray(g), np.ascontiguousarray(x)
+    if way == "images":
+        conv_images.by_weight(dw, g, x, geometry)
+        return
     if way == "pixels":
         conv_pixels.weight(dw, g, x, geometry)
         if np.isfinite(dw).all():

@@ -80,13 +80,18 @@ def _pixels_pay(task: Task) -> bool:
     return by_pixels < by_filters
 
 
+def _images_pay(task: Task) -> bool:
+    return False
+
+
 _TABLE: tuple[_Row, ...] = (
+    _Row("images", _plain, _images_pay, "stride 1"),
     _Row("pixels", _plain, _pixels_pay, "stride 1"),
     _Row("filters", lambda task: True, lambda task: True),
 )
 
 #: The ways of the direct algorithm, which takes each product of a tap and a pixel once.
-DIRECT = ("pixels", "filters")
+DIRECT = ("images", "pixels", "filters")
 #: What may be asked for: an algorithm, or one way of the direct one.
 ALGORITHMS = ("direct", *(row.name for row in _TABLE))
 

@@ -61,9 +61,7 @@ def _forward(out, x, w, bias, own, cuts, span, sizes, jobs, inner, firsts, lines
     plus, spare = own[cuts[3] : cuts[4]], own[cuts[4] :]
     taps, some = len(inner), lines.shape[1]
     _pack(packed, w, firsts, some)
-    for k in range(len(oi)):
-        for i in range(lanes):
-            plus[k * lanes + i] = bias[min((oi[k, 0] + i) // (ho * wo), len(bias) - 1)]
+    _biases(plus, bias, oi, ho * wo)
     frame[:] = 0
     inside = -1
     for unit in range(span[0], span[1]):
@@ -83,16 +81,38 @@ def _forward(out, x, w, bias, own, cuts, span, sizes, jobs, inner, firsts, lines
 
 
 @kernel
+def _biases(plus, bias, images, plane):  # type: ignore[no-untyped-def]
+    """For each pixel of each square, its filter's bias."""
+    lanes = images.shape[1]
+    f, end = -1, 0
+    for k in range(len(images)):
+        first, at = images[k, 0], 0
+        while at < lanes:
+            if first + at >= end and f + 1 < len(bias):
+                f, end = f + 1, end + plane
+                continue
+            if first + at < end - plane:  # the next piece's squares begin before the last one's end
+                f, end = f - 1, end - plane
+                continue
+            to = min(lanes, end - first) if f + 1 < len(bias) else lanes
+            plus[k * lanes + at : k * lanes + to] = bias[f]
+            at = to
+
+
+@kernel
 def _pack(packed, w, firsts, some):  # type: ignore[no-untyped-def]
     """(F, C, R, S) -> (blocks of filters, R, C, S, filters of a block)."""
     _, channels, height, width = w.shape
+    numbers, each = w.reshape(-1), channels * height * width
+    at = 0
     for job in range(len(firsts)):
-        for c in range(channels):
-            for r in range(height):
+        for r in range(height):
+            for c in range(channels):
                 for s in range(width):
-                    at = (((job * height + r) * channels + c) * width + s) * some
+                    tap = firsts[job] * each + (c * height + r) * width + s
                     for f in range(some):
-                        packed[at + f] = w[firsts[job] + f, c, r, s]
+                        packed[at + f] = numbers[tap + f * each]
+                    at += some
 
 
 # ------------------------------------------------------------------------------------------------ by input
@@ -150,13 +170,17 @@ def _input_row(made, cotangent, packed, shape, y, jobs, sizes, inner, scatter, l
 def _pack_turned(packed, w, filters, taps):  # type: ignore[no-untyped-def]
     """(F, C / groups, R, S) -> (C, parts of S, R, F / groups, taps of a part)."""
     total, channels, height, width = w.shape
-    pieces = width // taps
-    for f in range(total):
+    numbers = w.reshape(-1)
+    at = 0
+    for group in range(total // filters):
         for c in range(channels):
-            for r in range(height):
-                for s in range(width):
-                    plane = (f // filters * channels + c) * pieces + s // taps
-                    packed[((plane * height + r) * filters + f % filters) * taps + s % taps] = w[f, c, r, s]
+            for piece in range(width // taps):
+                for r in range(height):
+                    for f in range(filters):
+                        line = (((group * filters + f) * channels + c) * height + r) * width + piece * taps
+                        for s in range(taps):
+                            packed[at + s] = numbers[line + s]
+                        at += taps
 
 
 # ------------------------------------------------------------------------------------------------ by weight

@@ -89,10 +89,10 @@ def _by_pixels(task: Task) -> float:
 
 
 def _by_filters(task: Task) -> float:
-    """It fills its vectors with zeros where filters are few, and pays for turning its results round."""
+    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent."""
     used = next(n for n in (4, 8, 16) if n >= min(task.outputs, task.lanes))  # vectors get shorter where filters are few
     filled = task.outputs / (-(-task.outputs // used) * used)
-    return 1.1 * task.taps / task.lanes / filled + 4.0
+    return 1.1 * task.taps / task.lanes / filled + (2.0 if task.kind == "weight" else 4.0)
 
 
 _TABLE: tuple[_Row, ...] = (

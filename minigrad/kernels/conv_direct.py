@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +41,9 @@ def forward(way: str, out: Array, x: Array, w: Array, bias: Array | None, geomet
         conv_images.forward(out, x, w, bias, geometry)
         return
     offset = _nothing(len(w), out.dtype) if bias is None else np.ascontiguousarray(bias)
-    _forward_plan(way, out.shape, x.shape, w.shape, geometry, out.dtype, machine_lanes(), get_num_threads())(out, x, w, offset)
+    _forward_plan(way, out.shape, x.shape, w.shape, geometry, out.dtype, machine_lanes(), get_num_threads()).run(
+        out, x, w, offset
+    )
 
 
 def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
@@ -53,7 +54,7 @@ def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> Non
         return
     nothing = _nothing(dx.shape[1], dx.dtype)
     for each in _input_plan(way, dx.shape, g.shape, w.shape, geometry, dx.dtype, machine_lanes(), get_num_threads()):
-        each(dx, g, w, nothing)
+        each.run(dx, g, w, nothing)
 
 
 def by_weight(way: str, dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
@@ -74,11 +75,13 @@ def _nothing(count: int, dtype: Type) -> Array:
 
 # ------------------------------------------------------------------------------------------------ what follows from shapes
 
-_Run = Callable[[Array, Array, Array, Array], None]
+_Correlation = conv_filters.Correlation | conv_pixels.Correlation
 
 
 @functools.lru_cache(maxsize=1024)
-def _forward_plan(way: str, out: Shape, x: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int) -> _Run:
+def _forward_plan(
+    way: str, out: Shape, x: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int
+) -> _Correlation:
     stride, padding, dilation, groups = geometry
     filters, (channels, r, s) = w[0] // groups, w[1:]
     frame = Frame(x[2] + 2 * padding[0], x[3] + 2 * padding[1], *padding)
@@ -90,7 +93,7 @@ def _forward_plan(way: str, out: Shape, x: Shape, w: Shape, geometry: Geometry, 
 @functools.lru_cache(maxsize=1024)
 def _input_plan(
     way: str, dx: Shape, g: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int
-) -> tuple[_Run, ...]:
+) -> tuple[_Correlation, ...]:
     """One for each phase of the stride that has pixels."""
     stride, groups = geometry.stride, geometry.groups
     filters, window = w[0] // groups, w[1] * w[2] * w[3]
@@ -104,7 +107,9 @@ def _input_plan(
     return tuple(plans)
 
 
-def _plan(way: str, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int) -> _Run:
+def _plan(
+    way: str, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int
+) -> _Correlation:
     if way == "pixels":
         return conv_pixels.Correlation.of(out, x, source, inner, places, dtype, lanes)
     return conv_filters.Correlation.of(out, x, source, inner, places, dtype, lanes)

@@ -45,7 +45,7 @@ class Correlation(NamedTuple):
         sizes = np.array([*frame, *count, *first, *spacing, *step, block.rows, block.columns])
         return cls(block, packing, inner, parts, sizes)
 
-    def __call__(self, out: Array, source: Array, w: Array, bias: Array) -> None:
+    def run(self, out: Array, source: Array, w: Array, bias: Array) -> None:
         """Run it; all arrays in row order."""
         _pixels(out, source, pack(w, self.packing), bias, self.inner, self.parts, self.sizes, self.block.handle)
 

@@ -148,7 +148,7 @@ def _forward_plan(x: Shape, w: Shape, out: Shape, geometry: Geometry, lanes: int
     line = (width + 2 * px) * lanes  # of one channel; rows of all channels follow one another
     some, columns = min(
         ((a, b) for a in range(1, filters + 1) for b in range(1, wo + 1) if a * b + b <= registers() - 3 or a == b == 1),
-        key=lambda n: _cost(*n, rounds=-(-filters // n[0]) * -(-wo // n[1])),
+        key=lambda n: _cost(n[0], n[1], -(-filters // n[0]) * -(-wo // n[1])),
     )
     firsts = np.array([group * filters + first for group in range(groups) for first in _blocks(filters, some)])
     inner = _sums((dy * channels * line, r), (line, own), (dx * lanes, s))
@@ -202,7 +202,7 @@ def _input_plan(x: Shape, w: Shape, g: Shape, geometry: Geometry, lanes: int, dt
             for b in range(1, s + 1)
             if s % b == 0 and (a + (b - 1) * dx + b <= registers() - 2 or a == b == 1)
         ),
-        key=lambda n: _cost(*n, rounds=-(-wo // n[0]) * (s // n[1])),
+        key=lambda n: _cost(n[0], n[1], -(-wo // n[0]) * (s // n[1])),
     )
     columns = -(-wo // -(-wo // columns))
     inner = _sums((-dy * line, r), (wo * lanes, filters))
@@ -254,7 +254,7 @@ def _weight_plan(x: Shape, w: Shape, g: Shape, geometry: Geometry, lanes: int, d
             for b in range(1, own * r * s + 1)
             if a * b + b <= registers() - 3 or a == b == 1
         ),
-        key=lambda n: _cost(*n, rounds=-(-filters // n[0]) * -(-own * r * s // n[1])),
+        key=lambda n: _cost(n[0], n[1], -(-filters // n[0]) * -(-own * r * s // n[1])),
     )
     taps = _sums((line, own), (dy * channels * line, r), (dx * lanes, s))
     jobs = [(n, f, t) for n in range(groups) for f in _blocks(filters, some) for t in _blocks(len(taps), together)]

@@ -74,7 +74,7 @@ def _forward(out, x, w, bias, own, cuts, span, sizes, jobs, inner, firsts, lines
                 at = min(column, wo - columns)  # the last piece of a row overlaps the one before it
                 for job in range(jobs[piece, 0], jobs[piece, 1]):
                     start = y * line + at * lanes + job // blocks * group
-                    weights = packed[job * taps * some :]
+                    weights = packed[job * taps * some : (job + 1) * taps * some]
                     run(strip, made[(y * wo + at) * lanes :], frame, start, inner, taps, lines[job], weights)
         a, b = ends[piece], ends[piece + 1]
         _out_of_lanes(out, made, n, batch, pixels, oi[a:b], op[a:b], spare, back, plus[a * lanes :])
@@ -220,7 +220,7 @@ def _by_weight(g, x, own, cuts, span, sizes, jobs, inner, rows, xi, xp, gi, gp, 
             _into_lanes(cotangent, g, n, batch, g_pixels, gi, gp, spare, turn)
             inside = n
         for job in range(jobs[piece, 0], jobs[piece, 1]):
-            run(dots, sums[job * each :], frame, 0, inner, len(inner) // 2, rows[job], cotangent)
+            run(dots, sums[job * each : (job + 1) * each], frame, 0, inner, len(inner) // 2, rows[job], cotangent)
         since += 1
         if since == often or unit == span[1] - 1:
             run(fold, folded, sums, 0, inner, len(sums) // (lanes * lanes), inner, sums)

@@ -47,7 +47,7 @@ class Correlation(NamedTuple):
         parts = shares(out[0] * packing.shape[0] * packing.shape[1])
         return cls(strip, packing, inner, parts, np.array([positions, source.outputs, *out[2:], *frame, strip.width]))
 
-    def __call__(self, out: Array, source: Array, w: Array, bias: Array) -> None:
+    def run(self, out: Array, source: Array, w: Array, bias: Array) -> None:
         """Run it; all arrays in row order."""
         _planes(out.reshape(-1), source, pack(w, self.packing), bias, self.inner, self.parts, self.sizes, self.strip.handle)
 
@@ -196,7 +196,7 @@ def _share_of_products(part, total, x, g, parts, inner, rows, sizes, dots, fold)
             for b in range(blocks):
                 for t in range(pieces):
                     to = ((group * blocks + b) * pieces + t) * each
-                    run(dots, sums[to:], frames, 0, inner, images * per_image, rows[group, b, t], framed)
+                    run(dots, sums[to : to + each], frames, 0, inner, images * per_image, rows[group, b, t], framed)
     run(fold, folded, sums, 0, inner, squares, inner, sums)
     total[part].reshape(-1)[:] = folded[:numbers]
 

@@ -38,7 +38,7 @@ class Places(NamedTuple):
     """The pixels that a correlation fills: rows and columns from `first` on, `spacing` apart, each a `step` in the frame."""
 
     frame: Frame
-    count: Pair
+    size: Pair
     first: Pair
     spacing: Pair
     step: Pair

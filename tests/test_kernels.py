@@ -211,6 +211,7 @@ def test_all_ways_to_convolve(case, way, kind):
         np.testing.assert_allclose(found, wanted.numpy(), rtol=exact, atol=exact * 10)
 
 
+@np.errstate(all="ignore")  # operations switch numpy's warnings off, which plain Python would give
 def test_infinite_pixels_reach_only_the_taps_that_see_them():
     x, g = np.ones((1, 1, 5, 6), np.float32), np.ones((1, 1, 3, 4), np.float32)
     x[0, 0, 0, 0] = np.inf  # seen by the first tap alone
@@ -224,6 +225,7 @@ def test_infinite_pixels_reach_only_the_taps_that_see_them():
         np.testing.assert_array_equal(found[way], expected)
 
 
+@np.errstate(all="ignore")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_reaches_only_what_sees_it(bad):
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ is asked for.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,13 @@ _SPREADING = ("fft",)
 def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry, algorithm: str | None = None) -> None:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
     if out.size and w.size:
-        task = task_of("forward", x.shape, w.shape, out.shape, geometry, x.itemsize)
-        way = choose(task, algorithm)
-        if way in DIRECT or not _indirect(way, "forward", out, x, w, bias, geometry):
-            conv_direct.forward(_direct(way, task), out, x, w, bias, geometry)
+        key = ("forward", x.shape, w.shape, out.shape, geometry, x.itemsize, machine_lanes())
+        way = _way(*key, algorithm)
+        if way not in DIRECT:
+            if _indirect(way, "forward", out, x, w, bias, geometry):
+                return
+            way = _way(*key, "direct")
+        conv_direct.forward(way, out, x, w, bias, geometry)
     elif out.size:  # no channels, nothing to sum
         out[...] = 0 if bias is None else bias[:, None, None]
 
@@ -53,10 +57,13 @@ def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometr
 def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the input: each cotangent spread over the window that it came from."""
     if dx.size and w.size:
-        task = task_of("input", dx.shape, w.shape, g.shape, geometry, g.itemsize)
-        way = choose(task, algorithm)
-        if way in DIRECT or not _indirect(way, "by_input", dx, g, w, geometry):
-            conv_direct.by_input(_direct(way, task), dx, g, w, geometry)
+        key = ("input", dx.shape, w.shape, g.shape, geometry, g.itemsize, machine_lanes())
+        way = _way(*key, algorithm)
+        if way not in DIRECT:
+            if _indirect(way, "by_input", dx, g, w, geometry):
+                return
+            way = _way(*key, "direct")
+        conv_direct.by_input(way, dx, g, w, geometry)
     else:
         dx[...] = 0
 
@@ -64,10 +71,13 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
 def conv2d_weight(dw: Array, g: Array, x: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the weight, summed over images and pixels."""
     if g.size and x.size and dw.size:
-        task = task_of("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize)
-        way = choose(task, algorithm)
-        if way in DIRECT or not _indirect(way, "by_weight", dw, g, x, geometry):
-            conv_direct.by_weight(_direct(way, task), dw, g, x, geometry)
+        key = ("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize, machine_lanes())
+        way = _way(*key, algorithm)
+        if way not in DIRECT:
+            if _indirect(way, "by_weight", dw, g, x, geometry):
+                return
+            way = _way(*key, "direct")
+        conv_direct.by_weight(way, dw, g, x, geometry)
     else:
         dw[...] = 0
 
@@ -82,12 +92,16 @@ def _indirect(way: str, function: str, result: Array, *operands: Any) -> bool:
     return way not in _SPREADING or bool(np.isfinite(result).all())
 
 
-def _direct(way: str, task: Task) -> str:
-    return way if way in DIRECT else choose(task, "direct")
-
-
 def task_of(kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, itemsize: int = 4) -> Task:
     """The task between arrays of these shapes, on this machine."""
     filters = w[0] // geometry.groups
     image, window, size = (x[2], x[3]), (w[2], w[3]), (out[2], out[3])
     return Task(kind, x[0], w[1], filters, window, image, size, geometry, itemsize, machine_lanes())
+
+
+@functools.lru_cache(maxsize=4096)
+def _way(
+    kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, itemsize: int, lanes: int, algorithm: str | None
+) -> str:
+    """What `choose` says, found by shapes: making a task takes longer."""
+    return choose(task_of(kind, x, w, out, geometry, itemsize), algorithm)

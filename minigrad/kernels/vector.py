@@ -10,7 +10,7 @@ registers while the sum runs. They differ in what lies along a vector's lanes:
 
 Padding, stride, dilation and groups are all in the offsets, so forward, input and weight gradient are the same arithmetic
 over other tables. `python` is each loop nest in plain Python; `handle` is the same, compiled for one shape and one width of
-vectors (16, 8 or 4 lanes of float32, half as many of float64). Compiling one takes some 40 ms.
+vectors (16, 8 or 4 lanes of float32, half as many of float64).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from minigrad.jit import Intrinsic, interpreted, late
+from minigrad.kernels.micro import machine_code
 
-__all__ = ["Block", "Dots", "Strip", "copy_row", "machine_lanes", "registers", "run"]
+__all__ = ["Block", "Dots", "Emitter", "Strip", "copy_row", "machine_lanes", "registers", "run"]
 
 Array = np.ndarray[Any, Any]
 
@@ -77,7 +78,7 @@ class Block(NamedTuple):
                 for c in range(self.columns):
                     sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * weights[k]
 
-    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+    def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """Where the accumulators lie, and what is loaded for each k: one number from each pixel, the weights' vectors."""
         bases = [emit.moved(emit.source, emit.entry(emit.rows, r)) for r in range(self.rows)]
 
@@ -123,7 +124,7 @@ class Strip(NamedTuple):
                 at = start + inner[k]
                 planes[rows[f] : rows[f] + self.width] += factors[k, f] * flat[at : at + self.width]
 
-    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+    def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """For each k: one weight of each filter, the pixels' vectors."""
 
         def load(k: Any) -> tuple[Iterator[Any], list[Any]]:
@@ -164,7 +165,7 @@ class Dots(NamedTuple):
                     x, g = start + inner[2 * k] + rows[t], inner[2 * k + 1] + rows[self.taps + f]
                     sums[f, t] += other[g : g + self.lanes] * flat[x : x + self.lanes]
 
-    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+    def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """For each k: a vector of each filter's plane, a vector for each tap."""
         taps = [emit.moved(emit.source, emit.entry(emit.rows, t)) for t in range(self.taps)]
         planes = [emit.moved(emit.weights, emit.entry(emit.rows, self.taps + f)) for f in range(self.filters)]
@@ -179,10 +180,22 @@ class Dots(NamedTuple):
         return [emit.moved(emit.tile, emit.number(at * self.lanes)) for at in places], load
 
 
-class _Emitter:
+class _Shape(Protocol):
+    """What is known of every micro-kernel."""
+
+    @property
+    def lanes(self) -> int:
+        """The length of its vectors."""
+
+    @property
+    def dtype(self) -> str:
+        """What they hold."""
+
+
+class Emitter:
     """Writes loads and multiply-adds on vectors as LLVM instructions; addresses are whole numbers of bytes."""
 
-    def __init__(self, shape: Block | Strip | Dots, builder: Any, args: Any) -> None:
+    def __init__(self, shape: _Shape, builder: Any, args: Any) -> None:
         """Remember the arguments: addresses of tile, source, inner, the count, addresses of rows and weights."""
         self.ir, self.cgutils, self.builder = late("llvmlite.ir"), late("numba.core.cgutils"), builder
         self.tile, self.source, self.inner, self.count, self.rows, self.weights = args
@@ -219,63 +232,53 @@ class _Emitter:
         zeros = self.ir.Constant(self.ir.VectorType(self.ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, first), nothing, zeros)
 
+    def shuffle(self, one: Any, other: Any, places: list[int]) -> Any:
+        """A vector of the lanes of two, those of the other counted on."""
+        kind = self.ir.VectorType(self.ir.IntType(32), len(places))
+        return self.builder.shuffle_vector(one, other, self.ir.Constant(kind, places))
+
+    def keep(self, vector: Any, address: Any) -> None:
+        """Store a vector."""
+        self.builder.store(vector, self.builder.inttoptr(address, self.kind.as_pointer())).align = self.size
+
     def _load(self, address: Any, kind: Any, align: int) -> Any:
         value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
         value.align = align
         return value
 
-    def loop(self, places: list[Any], load: Callable[[Any], Any], adds: bool) -> None:
-        """The sum over k, its accumulators at `places` before (if it `adds` to them) and after."""
+    def loop(
+        self, places: list[Any], load: Callable[[Any], Any], adds: bool, cell: Callable[[int, int], int] | None = None
+    ) -> None:
+        """The sum over k, its accumulators at `places` before (if it `adds` to them) and after.
+
+        `cell` says to which of them the product of a left and a right value belongs, unless each has its own.
+        """
         builder, zero = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes)
         name = f"llvm.fma.v{self.lanes}f{8 * self.size}"
         fma = self.cgutils.get_or_insert_function(builder.module, self.ir.FunctionType(self.kind, [self.kind] * 3), name)
         # One stack cell for each accumulator: LLVM makes registers of them.
         cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for place, cell in zip(places, cells, strict=True):
-            builder.store(self._load(place, self.kind, self.size) if adds else zero, cell)
+        for place, sum_ in zip(places, cells, strict=True):
+            builder.store(self._load(place, self.kind, self.size) if adds else zero, sum_)
         with self.cgutils.for_range(builder, self.count) as inside:
             left, right = load(inside.index)
-            waiting = iter(cells)
-            for value in left:
-                for factor in right:
-                    cell = next(waiting)
-                    builder.store(builder.call(fma, [value, factor, builder.load(cell)]), cell)
-        for place, cell in zip(places, cells, strict=True):
-            builder.store(builder.load(cell), builder.inttoptr(place, self.kind.as_pointer())).align = self.size
+            for a, value in enumerate(left):
+                for b, factor in enumerate(right):
+                    sum_ = cells[cell(a, b) if cell else a * len(right) + b]
+                    builder.store(builder.call(fma, [value, factor, builder.load(sum_)]), sum_)
+        for place, sum_ in zip(places, cells, strict=True):
+            self.keep(builder.load(sum_), place)
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples
 def _compiled(shape: Block | Strip | Dots) -> int:
     """Compile a micro-kernel; its address stays good for the life of the process."""
-    numba, types = late("numba"), late("numba").types
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _wide_vectors(builder.function)
-        emitter = _Emitter(shape, builder, args)
+    def write(builder: Any, args: Any) -> None:
+        emitter = Emitter(shape, builder, args)
         emitter.loop(*shape.sides(emitter), adds=shape.adds)
-        return context.get_dummy_value()
 
-    def typing(context: Any, tile: Any, source: Any, inner: Any, count: Any, rows: Any, weights: Any) -> Any:
-        return types.void(tile, source, inner, count, rows, weights), codegen
-
-    emit = late("numba.extending").intrinsic(typing)
-
-    def function(tile, source, inner, count, rows, weights):  # type: ignore[no-untyped-def]
-        emit(tile, source, inner, count, rows, weights)
-
-    compiled = numba.cfunc(types.void(*[types.intp] * 6))(function)
-    _keep.append(compiled)
-    return int(compiled.address)
-
-
-_keep: list[Any] = []
-
-
-def _wide_vectors(function: Any) -> None:
-    """LLVM splits 512-bit vectors in two on many machines unless a function asks for them whole."""
-    wish = '"prefer-vector-width"="512"'
-    function.attributes._known = function.attributes._known | {wish}  # llvmlite lists only attributes without a value
-    function.attributes.add(wish)
+    return machine_code(str(shape), 6, write)
 
 
 def _run_python(

@@ -67,7 +67,7 @@ def _draw_limits(axes: Any, limits: Limits, places: Sequence[float]) -> None:
     axes.plot(ends, np.minimum(ends * limits.bytes, limits.flops), color="black", linewidth=1, zorder=0)
     corner = {"textcoords": "offset points", "fontsize": 8}
     axes.annotate(f"{limits.flops / 1e9:.0f} GFLOP/s", (ends[2], limits.flops), xytext=(-4, 4), ha="right", **corner)
-    axes.annotate(f"{limits.bytes / 1e9:.1f} GB/s", (ends[0], ends[0] * limits.bytes), xytext=(10, 0), ha="left", **corner)
+    axes.annotate(f"{limits.bytes / 1e9:.1f} GB/s", (ends[0], ends[0] * limits.bytes), xytext=(14, -4), ha="left", **corner)
 
 
 def plot_ratios(path: Path, results: Sequence[Result]) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from minigrad.jit import Intrinsic, interpreted, late
 
-__all__ = ["Block", "Dots", "Strip", "copy_row", "machine_lanes", "registers", "run"]
+__all__ = ["Block", "Dots", "Emitter", "Strip", "compiled", "copy_row", "machine_lanes", "registers", "run"]
 
 Array = np.ndarray[Any, Any]
 
@@ -53,11 +53,7 @@ class Block(NamedTuple):
     lanes: int
     vectors: int
     dtype: str
-
-    @property
-    def adds(self) -> bool:
-        """Whether it adds to what the tile holds, or begins at 0."""
-        return True
+    adds: bool = True  # to what the tile holds; or the sum takes its place
 
     @property
     def width(self) -> int:
@@ -67,17 +63,19 @@ class Block(NamedTuple):
     @property
     def handle(self) -> Any:
         """What kernels take: the address of the compiled loop, or the block itself where kernels are plain Python."""
-        return self if interpreted() else _compiled(self)
+        return self if interpreted() else compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled block stands for."""
         flat, sums = source.reshape(-1), tile.reshape(self.rows, self.columns, self.width)
+        if not self.adds:
+            sums[:] = 0
         for k in range(count):
             for r in range(self.rows):
                 for c in range(self.columns):
                     sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * weights[k]
 
-    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+    def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """Where the accumulators lie, and what is loaded for each k: one number from each pixel, the weights' vectors."""
         bases = [emit.moved(emit.source, emit.entry(emit.rows, r)) for r in range(self.rows)]
 
@@ -112,7 +110,7 @@ class Strip(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `Block`'s."""
-        return self if interpreted() else _compiled(self)
+        return self if interpreted() else compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled strip stands for."""
@@ -123,7 +121,7 @@ class Strip(NamedTuple):
                 at = start + inner[k]
                 planes[rows[f] : rows[f] + self.width] += factors[k, f] * flat[at : at + self.width]
 
-    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+    def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """For each k: one weight of each filter, the pixels' vectors."""
 
         def load(k: Any) -> tuple[Iterator[Any], list[Any]]:
@@ -152,7 +150,7 @@ class Dots(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `Block`'s."""
-        return self if interpreted() else _compiled(self)
+        return self if interpreted() else compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled products stand for."""
@@ -164,7 +162,7 @@ class Dots(NamedTuple):
                     x, g = start + inner[2 * k] + rows[t], inner[2 * k + 1] + rows[self.taps + f]
                     sums[f, t] += other[g : g + self.lanes] * flat[x : x + self.lanes]
 
-    def sides(self, emit: _Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
+    def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """For each k: a vector of each filter's plane, a vector for each tap."""
         taps = [emit.moved(emit.source, emit.entry(emit.rows, t)) for t in range(self.taps)]
         planes = [emit.moved(emit.weights, emit.entry(emit.rows, self.taps + f)) for f in range(self.filters)]
@@ -179,7 +177,7 @@ class Dots(NamedTuple):
         return [emit.moved(emit.tile, emit.number(at * self.lanes)) for at in places], load
 
 
-class _Emitter:
+class Emitter:
     """Writes loads and multiply-adds on vectors as LLVM instructions; addresses are whole numbers of bytes."""
 
     def __init__(self, shape: Block | Strip | Dots, builder: Any, args: Any) -> None:
@@ -206,33 +204,42 @@ class _Emitter:
         """An entry of a table of int64."""
         at = self.number(at) if isinstance(at, int) else at
         address = self.builder.add(table, self.builder.add(self.times(at, 8), self.number(8 * plus)))
-        return self._load(address, self.word, 8)
+        return self.load(address, self.word, 8)
 
     def vector(self, address: Any, at: int) -> Any:
         """The vector that begins `at` elements after an address."""
-        return self._load(self.builder.add(address, self.number(at * self.size)), self.kind, self.size)
+        return self.load(self.builder.add(address, self.number(at * self.size)), self.kind, self.size)
 
     def spread(self, address: Any, at: int) -> Any:
         """The number `at` elements after an address, on all lanes."""
-        value = self._load(self.builder.add(address, self.number(at * self.size)), self.scalar, self.size)
+        value = self.load(self.builder.add(address, self.number(at * self.size)), self.scalar, self.size)
         nothing, first = self.ir.Constant(self.kind, self.ir.Undefined), self.ir.Constant(self.ir.IntType(32), 0)
         zeros = self.ir.Constant(self.ir.VectorType(self.ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, first), nothing, zeros)
 
-    def _load(self, address: Any, kind: Any, align: int) -> Any:
+    def load(self, address: Any, kind: Any, align: int) -> Any:
+        """What lies at an address."""
         value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
         value.align = align
         return value
 
+    def store(self, value: Any, address: Any) -> None:
+        """Write a vector."""
+        self.builder.store(value, self.builder.inttoptr(address, value.type.as_pointer())).align = self.size
+
+    def fma(self) -> Any:
+        """The multiply-add of vectors."""
+        name, kind = f"llvm.fma.v{self.lanes}f{8 * self.size}", self.ir.FunctionType(self.kind, [self.kind] * 3)
+        return self.cgutils.get_or_insert_function(self.builder.module, kind, name)
+
     def loop(self, places: list[Any], load: Callable[[Any], Any], adds: bool) -> None:
-        """The sum over k, its accumulators at `places` before (if it `adds` to them) and after."""
+        """The sum over k from 0, which is then added to what lies at `places` or takes its place."""
         builder, zero = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes)
-        name = f"llvm.fma.v{self.lanes}f{8 * self.size}"
-        fma = self.cgutils.get_or_insert_function(builder.module, self.ir.FunctionType(self.kind, [self.kind] * 3), name)
+        fma = self.fma()
         # One stack cell for each accumulator: LLVM makes registers of them.
         cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for place, cell in zip(places, cells, strict=True):
-            builder.store(self._load(place, self.kind, self.size) if adds else zero, cell)
+        for cell in cells:
+            builder.store(zero, cell)
         with self.cgutils.for_range(builder, self.count) as inside:
             left, right = load(inside.index)
             waiting = iter(cells)
@@ -241,18 +248,22 @@ class _Emitter:
                     cell = next(waiting)
                     builder.store(builder.call(fma, [value, factor, builder.load(cell)]), cell)
         for place, cell in zip(places, cells, strict=True):
-            builder.store(builder.load(cell), builder.inttoptr(place, self.kind.as_pointer())).align = self.size
+            value = builder.load(cell)
+            self.store(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples
-def _compiled(shape: Block | Strip | Dots) -> int:
+def compiled(shape: Any) -> int:
     """Compile a micro-kernel; its address stays good for the life of the process."""
     numba, types = late("numba"), late("numba").types
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _wide_vectors(builder.function)
-        emitter = _Emitter(shape, builder, args)
-        emitter.loop(*shape.sides(emitter), adds=shape.adds)
+        emitter = Emitter(shape, builder, args)
+        if isinstance(shape, Block | Strip | Dots):
+            emitter.loop(*shape.sides(emitter), adds=shape.adds)
+        else:  # another kind of micro-kernel, which writes itself
+            shape.write(emitter)
         return context.get_dummy_value()
 
     def typing(context: Any, tile: Any, source: Any, inner: Any, count: Any, rows: Any, weights: Any) -> Any:

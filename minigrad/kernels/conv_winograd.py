@@ -1,0 +1,365 @@
+"""Winograd's convolution for stride 1: small tiles of the output from fewer products than taps times pixels.
+
+    out tile = outputs @ (sum over c of (taps @ w @ taps^T) * (inputs @ x tile @ inputs^T)) @ outputs^T
+
+What stands between the transforms (`winograd_matrices`) is, for each of their points, a matrix product over channels, made
+by `vector.Block`. The derivative by the input is the same with the window turned round and channels for filters. The
+derivative by the weight turns the trilinear form: cotangent tiles go through outputs^T, the sum runs over tiles, and taps^T
+comes last, once.
+
+Lanes are channels, then filters: so transforms are additions of whole vectors, whatever the tiles' size, and images are
+turned round (`vector_turn.Turn`) as they are read and written. Tiles are taken together by some dozens, so that their
+points stay in the cache; the window's points are made anew for each such chunk, which costs less than to fetch them. An image is
+cut into regions, each with its own kind of tiles, so that little hangs over its edge.
+
+Every number is the sum of its products in the same order whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad.jit import get_num_threads, interpreted, kernel, prange
+from minigrad.kernels.frames import Array, Geometry, Pair
+from minigrad.kernels.memory import empty
+from minigrad.kernels.vector import Block, machine_lanes, registers, run
+from minigrad.kernels.vector_turn import Nested, Turn
+from minigrad.kernels.winograd_matrices import SIZES, Transforms, transforms, transposed
+
+__all__ = ["by_input", "by_weight", "forward"]
+
+#: So many products at most are summed in one run before they are added to the others: accuracy, and what the first cache holds.
+_CHUNK = 64
+
+
+class Spread(NamedTuple):
+    """How images become points of tiles: (N, C, H, W) -> (chunks of channels, points, tiles, channels of a chunk)."""
+
+    images: int
+    planes: int  # of an image, all groups together
+    channels: int  # of a group
+    height: int
+    width: int
+    rows: int  # of tiles in an image
+    columns: int
+    step_y: int  # from one tile to the next
+    step_x: int
+    reach_y: int  # of a tile
+    reach_x: int
+    first_y: int  # the place of the first tile in the image; negative in the padding
+    first_x: int
+    chunk: int
+    chunks: int
+    points: int
+    room: int  # tiles for which there is place
+    lanes: int
+    turn: Any
+    nested: Any
+    steps: Array  # of the nested map in the lines
+    strides: Array  # and in the points
+
+
+@kernel
+def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ignore[no-untyped-def]
+    """One thread's part of so many rows of tiles from `row` on, counted through all images."""
+    across = (s.columns - 1) * s.step_x + s.reach_x
+    line = across * s.chunk
+    left, right = max(0, -s.first_x), min(across, s.width - s.first_x)
+    lines[: s.reach_y * line] = 0
+    squares = np.array([s.height * s.width, s.chunk, right - left])
+    units = rows * s.chunks
+    for unit in range(units * part // parts, units * (part + 1) // parts):
+        n, ty = (row + unit // s.chunks) // s.rows, (row + unit // s.chunks) % s.rows
+        piece, tile = unit % s.chunks, unit // s.chunks * s.columns
+        some = min(s.chunk, s.channels - piece * s.chunk)
+        plane = n * s.planes + group * s.channels + piece * s.chunk
+        for i in range(s.reach_y):
+            y = s.first_y + ty * s.step_y + i
+            if y < 0 or y >= s.height:
+                lines[i * line : (i + 1) * line] = 0
+            elif right > left:
+                at = (plane * s.height + y) * s.width + s.first_x + left
+                run(s.turn, lines[i * line + left * s.chunk :], source, at, squares, some, squares, lines)
+        for tx in range(s.columns):
+            to = points[(piece * s.points * s.room + tile + tx) * s.chunk :]
+            run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, (some + s.lanes - 1) // s.lanes, s.strides, lines)
+
+
+# ------------------------------------------------------------------------------------------------ forward, by input
+
+
+class Windows(NamedTuple):
+    """How a window's taps become points, and tiles of points become a result."""
+
+    outputs: int  # of a group
+    planes: int  # of the result, all groups together
+    height: int
+    width: int
+    first_y: int  # the place of the first tile in the result
+    first_x: int
+    step_y: int  # from one tile to the next
+    step_x: int
+    taps: int
+    start: int  # the first tap, from which `steps` go on: the last one if the window is turned round
+    across: bool  # whether the result's planes are the second axis of the weights
+    vector: int  # planes of the result that are calculated together
+    blocks: int
+    together: int  # tiles in a micro-kernel
+    lanes: int
+    turn: Any
+    nested: Any  # taps to points
+    steps: Array
+    strides: Array
+    begin: Any  # the sum over the first chunk of channels
+    go_on: Any  # over the others
+    inner: Array
+    back: Any  # points to outputs
+    back_steps: Array
+    back_strides: Array
+
+
+@kernel(parallel=True)
+def _correlate(out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+    total = s.images * s.rows
+    for row in range(0, total, rows):
+        some = min(rows, total - row)
+        for part in prange(parts):
+            spread(np.int64(part), parts, points, scratch[part], source, row, some, group, s)
+        for part in prange(parts):
+            _multiply(np.int64(part), parts, out, weights, bias, points, scratch[part], row, some, group, s, w)
+
+
+@kernel
+def _multiply(part, parts, out, weights, bias, points, scratch, row, rows, group, s, w):  # type: ignore[no-untyped-def]
+    """One thread's part of the products, and the way back: blocks of the result's planes, or of rows of tiles if blocks are few."""
+    pieces = parts if w.blocks % parts else 1
+    sums = scratch[: s.points * s.room * w.vector]
+    factors = scratch[len(sums) :][: s.points * s.chunk * w.vector]
+    turned = scratch[len(sums) + len(factors) :]
+    none = np.zeros(1, np.int64)
+    units = w.blocks * pieces
+    for unit in range(units * part // parts, units * (part + 1) // parts):
+        block, piece = unit // pieces, unit % pieces
+        first, last = rows * piece // pieces, rows * (piece + 1) // pieces
+        for c in range(s.chunks):
+            some = min(s.chunk, s.channels - c * s.chunk)
+            _factors(factors, turned, weights, block, c, some, group, s, w)
+            for p in range(s.points):
+                kernel = w.go_on if c else w.begin
+                factor = factors[p * s.chunk * w.vector :][: s.chunk * w.vector].reshape(s.chunk, w.vector)
+                for t in range(0, (last - first) * s.columns, w.together):
+                    to = sums[(p * s.room + t) * w.vector :][: w.together * w.vector]
+                    at = ((c * s.points + p) * s.room + first * s.columns + t) * s.chunk
+                    run(kernel, to, points, at, w.inner, some, none, factor)
+        shift = bias[group, block * w.vector :]
+        for i in range(first, last):
+            _write(out, sums, turned, shift, row + i, (i - first) * s.columns, block, group, s, w)
+
+
+@kernel
+def _factors(factors, turned, weights, block, c, some, group, s, w):  # type: ignore[no-untyped-def]
+    """The points of some windows: of a block of the result's planes and a chunk of channels."""
+    outs = min(w.vector, w.outputs - block * w.vector)
+    if w.across:
+        squares = np.array([w.taps, w.vector, w.taps])
+        for i in range(some):
+            at = ((group * s.channels + c * s.chunk + i) * w.outputs + block * w.vector) * w.taps
+            run(w.turn, turned[i * w.taps * w.vector :], weights, at, squares, outs, squares, turned)
+    else:
+        squares = np.array([s.channels * w.taps, w.vector, some * w.taps])
+        at = ((group * w.outputs + block * w.vector) * s.channels + c * s.chunk) * w.taps
+        run(w.turn, turned, weights, at, squares, outs, squares, turned)
+    for i in range(some):
+        at = (i * w.taps + w.start) * w.vector
+        run(w.nested, factors[i * w.vector :], turned, at, w.steps, w.vector // w.lanes, w.strides, turned)
+
+
+@kernel
+def _write(out, sums, lines, shift, row, tile, block, group, s, w):  # type: ignore[no-untyped-def]
+    """A row of tiles from their points, turned into the result's planes."""
+    for tx in range(s.columns):
+        to, at = lines[tx * w.step_x * w.vector :], (tile + tx) * w.vector
+        run(w.back, to, sums, at, w.back_steps, w.vector // w.lanes, w.back_strides, shift)
+    outs = min(w.vector, w.outputs - block * w.vector)
+    n, ty = row // s.rows, row % s.rows
+    pixels = min(s.columns * w.step_x, w.width - w.first_x)
+    squares = np.array([w.vector, w.height * w.width, outs])
+    plane = n * w.planes + group * w.outputs + block * w.vector
+    for i in range(w.step_y):
+        y = w.first_y + ty * w.step_y + i
+        if y < w.height:
+            to, at = out[(plane * w.height + y) * w.width + w.first_x :], i * s.columns * w.step_x * w.vector
+            run(w.turn, to, lines, at, squares, pixels, squares, lines)
+
+
+def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> None:
+    """Cross-correlation, as `conv_direct.forward`."""
+    top, left = geometry.padding
+    _regions(out, x, w, bias, (-top, -left), geometry.groups, across=False)
+
+
+def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
+    """The derivative by the input: a cross-correlation of the cotangent with the window turned round."""
+    top, left = (padding - reach + 1 for padding, reach in zip(geometry.padding, w.shape[2:], strict=True))
+    _regions(dx, g, w, None, (top, left), geometry.groups, across=True)
+
+
+def _regions(out: Array, source: Array, w: Array, bias: Array | None, origin: Pair, groups: int, across: bool) -> None:
+    source, w = np.ascontiguousarray(source), np.ascontiguousarray(w)
+    inputs, outputs = source.shape[1] // groups, out.shape[1] // groups
+    window, parts = (w.shape[2], w.shape[3]), get_num_threads()
+    for down, along in regions(out.shape[2:], window, len(out)):
+        s, many, v = _correlation(
+            source.shape, out.shape, inputs, outputs, window, down, along, origin, across, out.dtype, machine_lanes(), interpreted()
+        )
+        shift = np.zeros((groups, v.blocks * v.vector), out.dtype)
+        if bias is not None:
+            shift[:, :outputs] = bias.reshape(groups, outputs)
+        points = empty((s.chunks * s.points * s.room * s.chunk + v.together * s.chunk,), out.dtype)
+        lines = max(s.reach_y * ((s.columns - 1) * s.step_x + s.reach_x) * s.chunk, 0)
+        turned = max(s.chunk * v.taps, v.step_y * v.step_x * s.columns) * v.vector
+        scratch = empty((parts, max(lines, s.points * (s.room + s.chunk) * v.vector + turned)), out.dtype)
+        for group in range(groups):
+            _correlate(out.reshape(-1), source.reshape(-1), w.reshape(-1), shift, points, scratch, parts, group, many, s, v)
+
+
+# ------------------------------------------------------------------------------------------------ plans
+
+
+class Axis(NamedTuple):
+    """A stretch of a result's rows or columns: where it begins, how many outputs a tile has, how many tiles there are."""
+
+    first: int
+    step: int
+    tiles: int
+
+
+def _tiles_for(taps: int) -> list[int]:
+    """How many outputs a tile may have."""
+    return [1, *(n - taps + 1 for n in SIZES if taps > 1 and n > taps)]
+
+
+@functools.lru_cache(maxsize=1024)
+def regions(size: Pair, window: Pair, batch: int) -> list[tuple[Axis, Axis]]:
+    """Tilings of rows and of columns whose combinations cost the least.
+
+    A point costs a product for each tile, and something for the window's transform.
+    """
+
+    def cost(down: tuple[Axis, ...], along: tuple[Axis, ...]) -> float:
+        total = 0.0
+        for y, x in itertools.product(down, along):
+            points = math.prod(transforms(a.step, taps).products for a, taps in zip((y, x), window, strict=True))
+            tiles = batch * y.tiles * x.tiles
+            total += points * max(tiles, 8) + (60 + 2.2 * points) * math.ceil(tiles / _together(points))
+        return total
+
+    best = min(itertools.product(*map(_tilings, size, window)), key=lambda pair: cost(*pair))
+    return list(itertools.product(*map(_shortened, best)))
+
+
+def _tilings(length: int, taps: int) -> list[tuple[Axis, ...]]:
+    """A stretch covered by tiles of one size, or of two."""
+    sizes = _tiles_for(taps)
+    found: list[tuple[Axis, ...]] = [(Axis(0, m, -(-length // m)),) for m in sizes]
+    for m, rest in itertools.permutations(sizes, 2):
+        many = length // m
+        if many and length % m and rest < m:
+            found.append((Axis(0, m, many), Axis(many * m, rest, -(-(length % m) // rest))))
+    return found
+
+
+def _shortened(axes: tuple[Axis, ...]) -> list[Axis]:
+    """Long rows of tiles in pieces, so that one row fits the memory that is meant for a chunk."""
+    most = 64
+    return [
+        Axis(a.first + at * a.step, a.step, min(most, a.tiles - at)) for a in axes for at in range(0, a.tiles, most)
+    ]
+
+
+def _together(points: int) -> int:
+    """How many tiles are taken together: their points should stay in the second cache."""
+    return max(24, min(128, 3200 // points))
+
+
+@functools.lru_cache(maxsize=1024)
+def _correlation(
+    source: tuple[int, ...],
+    out: tuple[int, ...],
+    inputs: int,
+    outputs: int,
+    window: Pair,
+    down: Axis,
+    along: Axis,
+    origin: Pair,
+    across: bool,
+    dtype: np.dtype[Any],
+    machine: int,
+    plain: bool,  # whether micro-kernels are Python, which their handles are then
+) -> tuple[Spread, int, Windows]:
+    """The tables for one region, and how many rows of tiles are taken together."""
+    y, x = transforms(down.step, window[0]), transforms(along.step, window[1])
+    points, lanes = y.products * x.products, machine * 4 // dtype.itemsize
+    rows = _share(source[0] * down.tiles, max(1, _together(points) // along.tiles))
+    vectors = _vectors(outputs, lanes)
+    vector, tiles = vectors * lanes, rows * along.tiles
+    together = _evenly(tiles, (registers() - 3 - vectors) // vectors)
+    room = -(-tiles // together) * together
+    s = _spread(source, inputs, down, along, (y, x), origin, room, lanes, dtype)
+    taps = window[0] * window[1]
+    turned = -1 if across else 1
+    block = Block(1, together, s.chunk, lanes, vectors, dtype.name)
+    q, t = x.products, window[1] * vector * turned
+    w = Windows(
+        outputs, out[1], out[2], out[3], down.first, along.first, down.step, along.step,
+        taps, taps - 1 if across else 0, across, vector, -(-outputs // vector), together, lanes, s.turn,
+        Nested(y.taps, x.taps, lanes, dtype.name).handle,
+        np.array([t, vector * turned, lanes]), np.array([q * s.chunk * vector, s.chunk * vector, lanes]),
+        block._replace(adds=False).handle, block.handle, np.arange(s.chunk),
+        Nested(y.outputs, x.outputs, lanes, dtype.name, shifted=True).handle,
+        np.array([q * room * vector, room * vector, lanes]), np.array([along.tiles * along.step * vector, vector, lanes]),
+    )  # fmt: skip
+    return s, rows, w
+
+
+def _spread(
+    shape: tuple[int, ...],
+    channels: int,
+    down: Axis,
+    along: Axis,
+    maps: tuple[Transforms, Transforms],
+    origin: Pair,
+    room: int,
+    lanes: int,
+    dtype: np.dtype[Any],
+) -> Spread:
+    y, x = maps
+    reach = (len(y.inputs[0]), len(x.inputs[0]))
+    chunk = _share(-(-channels // lanes), max(1, _CHUNK // lanes)) * lanes
+    q, line = x.products, ((along.tiles - 1) * along.step + reach[1]) * chunk
+    return Spread(
+        *(shape[0], shape[1], channels, shape[2], shape[3], down.tiles, along.tiles, down.step, along.step, *reach),
+        *(origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), y.products * q, room, lanes),
+        *(Turn(lanes, dtype.name).handle, Nested(y.inputs, x.inputs, lanes, dtype.name).handle),
+        *(np.array([line, chunk, lanes]), np.array([q * room * chunk, room * chunk, lanes])),
+    )
+
+
+def _share(total: int, most: int) -> int:
+    """The size of equal shares of at most so many."""
+    return -(-total // -(-total // most))
+
+
+def _evenly(total: int, most: int) -> int:
+    """The same, for a micro-kernel's tile."""
+    return _share(total, most)
+
+
+def _vectors(outputs: int, lanes: int) -> int:
+    """How many vectors of the result are calculated together: as few zeros as may be, then two."""
+    return min((2, 3, 1), key=lambda v: -(-outputs // (v * lanes)) * v * (1.1 if v == 1 else 1))

@@ -124,14 +124,30 @@ class Windows(NamedTuple):
 
 
 @kernel(parallel=True)
-def _correlate(out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+def _correlate_apart(out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+    """Each thread takes rows of tiles of its own, and no notice of the others."""
+    for part in prange(parts):
+        _own_rows(np.int64(part), out, source, weights, bias, points[part], scratch[part], parts, group, rows, s, w)
+
+
+@kernel
+def _own_rows(part, out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+    end = s.images * s.rows * (part + 1) // parts
+    for row in range(s.images * s.rows * part // parts, end, rows):
+        spread(0, 1, points, scratch, source, row, min(rows, end - row), group, s)
+        _multiply(0, 1, out, weights, bias, points, scratch, row, min(rows, end - row), group, s, w)
+
+
+@kernel(parallel=True)
+def _correlate_together(out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+    """Threads share a chunk's points, where there are too few tiles for each to have its own: all make them, then all take from them."""
     total = s.images * s.rows
     for row in range(0, total, rows):
         some = min(rows, total - row)
         for part in prange(parts):
-            spread(np.int64(part), parts, points, scratch[part], source, row, some, group, s)
+            spread(np.int64(part), parts, points[0], scratch[part], source, row, some, group, s)
         for part in prange(parts):
-            _multiply(np.int64(part), parts, out, weights, bias, points, scratch[part], row, some, group, s, w)
+            _multiply(np.int64(part), parts, out, weights, bias, points[0], scratch[part], row, some, group, s, w)
 
 
 @kernel
@@ -214,18 +230,22 @@ def _regions(out: Array, source: Array, w: Array, bias: Array | None, origin: Pa
     inputs, outputs = source.shape[1] // groups, out.shape[1] // groups
     window, parts = (w.shape[2], w.shape[3]), get_num_threads()
     for down, along in regions(out.shape[2:], window, len(out)):
+        apart = len(out) * down.tiles >= parts and len(out) * down.tiles * along.tiles >= 32 * parts
         s, many, v = _correlation(
-            source.shape, out.shape, inputs, outputs, window, down, along, origin, across, out.dtype, machine_lanes(), interpreted()
+            parts if apart else 1, source.shape, out.shape, inputs, outputs, window, down, along, origin, across, out.dtype, machine_lanes(), interpreted()
         )
         shift = np.zeros((groups, v.blocks * v.vector), out.dtype)
         if bias is not None:
             shift[:, :outputs] = bias.reshape(groups, outputs)
-        points = empty((s.chunks * s.points * s.room * s.chunk + v.together * s.chunk,), out.dtype)
+        size = s.chunks * s.points * s.room * s.chunk + v.together * s.chunk
+        points = empty((parts if apart else 1, size), out.dtype)
         lines = max(s.reach_y * ((s.columns - 1) * s.step_x + s.reach_x) * s.chunk, 0)
         turned = max(s.chunk * v.taps, v.step_y * v.step_x * s.columns) * v.vector
         scratch = empty((parts, max(lines, s.points * (s.room + s.chunk) * v.vector + turned)), out.dtype)
         for group in range(groups):
-            _correlate(out.reshape(-1), source.reshape(-1), w.reshape(-1), shift, points, scratch, parts, group, many, s, v)
+            (_correlate_apart if apart else _correlate_together)(
+                out.reshape(-1), source.reshape(-1), w.reshape(-1), shift, points, scratch, parts, group, many, s, v
+            )
 
 
 # ------------------------------------------------------------------------------------------------ plans
@@ -289,6 +309,7 @@ def _together(points: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def _correlation(
+    parts: int,  # into which the rows of tiles are cut at first
     source: tuple[int, ...],
     out: tuple[int, ...],
     inputs: int,
@@ -305,7 +326,7 @@ def _correlation(
     """The tables for one region, and how many rows of tiles are taken together."""
     y, x = transforms(down.step, window[0]), transforms(along.step, window[1])
     points, lanes = y.products * x.products, machine * 4 // dtype.itemsize
-    rows = _share(source[0] * down.tiles, max(1, _together(points) // along.tiles))
+    rows = _share(-(-source[0] * down.tiles // parts), max(1, _together(points) // along.tiles))
     vectors = _vectors(outputs, lanes)
     vector, tiles = vectors * lanes, rows * along.tiles
     together = _evenly(tiles, (registers() - 3 - vectors) // vectors)

@@ -29,12 +29,14 @@ from minigrad.kernels.frames import Array, Geometry, Pair
 from minigrad.kernels.memory import empty
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
 from minigrad.kernels.vector_turn import Nested, Turn
-from minigrad.kernels.winograd_matrices import SIZES, Transforms, transforms, transposed
+from minigrad.kernels.winograd_matrices import SIZES, Matrix, transforms, transposed
 
 __all__ = ["by_input", "by_weight", "forward"]
 
 #: So many products at most are summed in one run before they are added to the others: accuracy, and what the first cache holds.
 _CHUNK = 64
+#: So many bytes the points of inputs and cotangents may take in the derivative by the weight, which the last cache should hold.
+_POINTS = 1 << 24
 
 
 class Spread(NamedTuple):
@@ -238,14 +240,114 @@ def _regions(out: Array, source: Array, w: Array, bias: Array | None, origin: Pa
         if bias is not None:
             shift[:, :outputs] = bias.reshape(groups, outputs)
         size = s.chunks * s.points * s.room * s.chunk + v.together * s.chunk
-        points = empty((parts if apart else 1, size), out.dtype)
+        points = _room((parts if apart else 1, size), out.dtype)
         lines = max(s.reach_y * ((s.columns - 1) * s.step_x + s.reach_x) * s.chunk, 0)
         turned = max(s.chunk * v.taps, v.step_y * v.step_x * s.columns) * v.vector
-        scratch = empty((parts, max(lines, s.points * (s.room + s.chunk) * v.vector + turned)), out.dtype)
+        scratch = _room((parts, max(lines, s.points * (s.room + s.chunk) * v.vector + turned)), out.dtype)
         for group in range(groups):
             (_correlate_apart if apart else _correlate_together)(
                 out.reshape(-1), source.reshape(-1), w.reshape(-1), shift, points, scratch, parts, group, many, s, v
             )
+
+
+# ------------------------------------------------------------------------------------------------ by weight
+
+
+class Products(NamedTuple):
+    """How points of inputs and of cotangents are summed over tiles, and become a window's derivative."""
+
+    filters: int  # of a group
+    taps: int
+    vector: int  # filters that are calculated together
+    blocks: int
+    together: int  # channels in a micro-kernel
+    begin: Any
+    go_on: Any
+    inner: Array
+    back: Any
+    back_steps: Array
+    back_strides: Array
+
+
+@kernel(parallel=True, work=1)
+def _sum_weight(dw, x, g, totals, x_points, g_points, scratch, parts, group, rows, adds, s, c, p):  # type: ignore[no-untyped-def]
+    end = s.images * s.rows
+    for row in range(0, end, rows):
+        some = min(rows, end - row)
+        for part in prange(parts):
+            spread(np.int64(part), parts, x_points, scratch[part], x, row, some, group, s)
+            spread(np.int64(part), parts, g_points, scratch[part], g, row, some, group, c)
+        for part in prange(parts):
+            _sums(np.int64(part), parts, dw, totals, x_points, g_points, scratch[part], group, row, some, adds, s, p)
+
+
+@kernel
+def _sums(part, parts, dw, totals, x_points, g_points, scratch, group, row, rows, adds, s, p):  # type: ignore[no-untyped-def]
+    """One thread's part of the products of points: some blocks of filters with some chunks of channels."""
+    none, units, tiles = np.zeros(1, np.int64), p.blocks * s.chunks, rows * s.columns
+    for unit in range(units * part // parts, units * (part + 1) // parts):
+        block, c = unit // s.chunks, unit % s.chunks
+        some = min(s.chunk, s.channels - c * s.chunk)
+        total = totals[unit if len(totals) == units else part]
+        for q in range(s.points):
+            for t in range(0, tiles, len(p.inner)):
+                count = min(len(p.inner), tiles - t)
+                at = (block * s.points + q) * s.room + t
+                factor = g_points[at * p.vector :][: count * p.vector].reshape(count, p.vector)
+                kernel = p.go_on if row + t else p.begin
+                at = (c * s.points + q) * s.room + t
+                for k in range(0, some, p.together):
+                    to = total[(q * s.chunk + k) * p.vector :][: p.together * p.vector]
+                    run(kernel, to, x_points, at * s.chunk + k, p.inner, count, none, factor)
+        if row + rows == s.images * s.rows:
+            _write_weight(dw, total, scratch, block, c, group, adds, s, p)
+
+
+@kernel
+def _write_weight(dw, total, scratch, block, c, group, adds, s, p):  # type: ignore[no-untyped-def]
+    """Sums of points become taps, filter by filter; for all regions but the first they are added."""
+    some = min(s.chunk, s.channels - c * s.chunk)
+    outs, length = min(p.vector, p.filters - block * p.vector), some * p.taps
+    for k in range(some):
+        to = scratch[k * p.taps * p.vector :]
+        run(p.back, to, total, k * p.vector, p.back_steps, p.vector // s.lanes, p.back_strides, scratch)
+    first = ((group * p.filters + block * p.vector) * s.channels + c * s.chunk) * p.taps
+    each = s.channels * p.taps
+    if not adds:
+        squares = np.array([p.vector, each, outs])
+        run(s.turn, dw[first:], scratch, 0, squares, length, squares, scratch)
+        return
+    turned = scratch[length * p.vector :]
+    squares = np.array([p.vector, length, outs])
+    run(s.turn, turned, scratch, 0, squares, length, squares, scratch)
+    for f in range(outs):
+        to, more = dw[first + f * each :][:length], turned[f * length : (f + 1) * length]
+        for i in range(len(to)):
+            to[i] += more[i]
+
+
+def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
+    """The derivative by the weight: the sum over all tiles of an input tile's points times a cotangent tile's."""
+    g, x = np.ascontiguousarray(g), np.ascontiguousarray(x)
+    parts, groups, result = get_num_threads(), geometry.groups, np.empty(dw.shape, dw.dtype)
+    for i, (down, along) in enumerate(regions(g.shape[2:], dw.shape[2:], len(x))):
+        s, c, many, p = _by_weight(
+            x.shape, g.shape, dw.shape, geometry, down, along, dw.dtype, machine_lanes(), interpreted()
+        )
+        x_points, g_points = (_room((n.chunks * n.points * n.room * n.chunk,), dw.dtype) for n in (s, c))
+        units = p.blocks * s.chunks if many < len(x) * down.tiles else parts
+        totals = _room((units, s.points * s.chunk * p.vector), dw.dtype)
+        lines = max(n.reach_y * ((n.columns - 1) * n.step_x + n.reach_x) * n.chunk for n in (s, c))
+        scratch = _room((parts, max(lines, 2 * s.chunk * p.taps * p.vector)), dw.dtype)
+        arrays = result.reshape(-1), x.reshape(-1), g.reshape(-1), totals, x_points, g_points, scratch
+        for group in range(groups):
+            _sum_weight(*arrays, parts, group, many, i > 0, s, c, p)
+    dw[...] = result
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Memory for points; what lies there stays in lanes that nobody reads, but numpy would warn of its NaN."""
+    return np.zeros(shape, dtype) if interpreted() else empty(shape, dtype)
 
 
 # ------------------------------------------------------------------------------------------------ plans
@@ -331,7 +433,7 @@ def _correlation(
     vector, tiles = vectors * lanes, rows * along.tiles
     together = _evenly(tiles, (registers() - 3 - vectors) // vectors)
     room = -(-tiles // together) * together
-    s = _spread(source, inputs, down, along, (y, x), origin, room, lanes, dtype)
+    s = _spread(source, inputs, down, along, (y.inputs, x.inputs), origin, _chunk(inputs, lanes), room, lanes, dtype)
     taps = window[0] * window[1]
     turned = -1 if across else 1
     block = Block(1, together, s.chunk, lanes, vectors, dtype.name)
@@ -348,27 +450,67 @@ def _correlation(
     return s, rows, w
 
 
+@functools.lru_cache(maxsize=1024)
+def _by_weight(
+    x_shape: tuple[int, ...],
+    g_shape: tuple[int, ...],
+    dw_shape: tuple[int, ...],
+    geometry: Geometry,
+    down: Axis,
+    along: Axis,
+    dtype: np.dtype[Any],
+    machine: int,
+    plain: bool,
+) -> tuple[Spread, Spread, int, Products]:
+    """The tables for one region, and how many rows of tiles are taken together."""
+    filters, channels, r, c = dw_shape
+    filters //= geometry.groups
+    y, x = transforms(down.step, r), transforms(along.step, c)
+    points, lanes = y.products * x.products, machine * 4 // dtype.itemsize
+    vectors, chunk = _vectors(filters, lanes), _chunk(channels, lanes)
+    vector = vectors * lanes
+    blocks = -(-filters // vector)
+    tile = points * (blocks * vector + -(-channels // chunk) * chunk) * dtype.itemsize
+    rows = _share(x_shape[0] * down.tiles, max(1, _POINTS // (tile * along.tiles)))
+    room, most = rows * along.tiles, (registers() - 3 - vectors) // vectors
+    together = next(n for n in range(min(most, chunk), 0, -1) if chunk % n == 0)
+    top, left = geometry.padding
+    s = _spread(x_shape, channels, down, along, (y.inputs, x.inputs), (-top, -left), chunk, room, lanes, dtype)
+    maps = transposed(y.outputs), transposed(x.outputs)
+    cotangents = _spread(g_shape, filters, down, along, maps, (0, 0), vector, room, lanes, dtype)
+    block = Block(1, together, 1, lanes, vectors, dtype.name)
+    return s, cotangents, rows, Products(
+        filters, r * c, vector, blocks, together, block._replace(adds=False).handle, block.handle, np.arange(_CHUNK) * chunk,
+        Nested(transposed(y.taps), transposed(x.taps), lanes, dtype.name).handle,
+        np.array([x.products * chunk * vector, chunk * vector, lanes]), np.array([c * vector, vector, lanes]),
+    )  # fmt: skip
+
+
 def _spread(
     shape: tuple[int, ...],
     channels: int,
     down: Axis,
     along: Axis,
-    maps: tuple[Transforms, Transforms],
+    maps: tuple[Matrix, Matrix],
     origin: Pair,
+    chunk: int,
     room: int,
     lanes: int,
     dtype: np.dtype[Any],
 ) -> Spread:
     y, x = maps
-    reach = (len(y.inputs[0]), len(x.inputs[0]))
-    chunk = _share(-(-channels // lanes), max(1, _CHUNK // lanes)) * lanes
-    q, line = x.products, ((along.tiles - 1) * along.step + reach[1]) * chunk
+    line = ((along.tiles - 1) * along.step + len(x[0])) * chunk
     return Spread(
-        *(shape[0], shape[1], channels, shape[2], shape[3], down.tiles, along.tiles, down.step, along.step, *reach),
-        *(origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), y.products * q, room, lanes),
-        *(Turn(lanes, dtype.name).handle, Nested(y.inputs, x.inputs, lanes, dtype.name).handle),
-        *(np.array([line, chunk, lanes]), np.array([q * room * chunk, room * chunk, lanes])),
-    )
+        *shape[:2], channels, *shape[2:], down.tiles, along.tiles, down.step, along.step, len(y[0]), len(x[0]),
+        origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), len(y) * len(x), room, lanes,
+        Turn(lanes, dtype.name).handle, Nested(y, x, lanes, dtype.name).handle,
+        np.array([line, chunk, lanes]), np.array([len(x) * room * chunk, room * chunk, lanes]),
+    )  # fmt: skip
+
+
+def _chunk(channels: int, lanes: int) -> int:
+    """How many channels are summed in one run."""
+    return _share(-(-channels // lanes), max(1, _CHUNK // lanes)) * lanes
 
 
 def _share(total: int, most: int) -> int:

@@ -59,6 +59,7 @@ class Spread(NamedTuple):
     chunks: int
     points: int
     room: int  # tiles for which there is place
+    apart: int  # numbers from one point to the next
     lanes: int
     turn: Any
     nested: Any
@@ -88,7 +89,7 @@ def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ig
                 at = (plane * s.height + y) * s.width + s.first_x + left
                 run(s.turn, lines[i * line + left * s.chunk :], source, at, squares, some, squares, lines)
         for tx in range(s.columns):
-            to = points[(piece * s.points * s.room + tile + tx) * s.chunk :]
+            to = points[piece * s.points * s.apart + (tile + tx) * s.chunk :]
             run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, (some + s.lanes - 1) // s.lanes, s.strides, lines)
 
 
@@ -120,6 +121,8 @@ class Windows(NamedTuple):
     begin: Any  # the sum over the first chunk of channels
     go_on: Any  # over the others
     inner: Array
+    factors: int  # numbers from one point of the window to the next
+    sums: int  # and from one of the result
     back: Any  # points to outputs
     back_steps: Array
     back_strides: Array
@@ -156,8 +159,8 @@ def _correlate_together(out, source, weights, bias, points, scratch, parts, grou
 def _multiply(part, parts, out, weights, bias, points, scratch, row, rows, group, s, w):  # type: ignore[no-untyped-def]
     """One thread's part of the products, and the way back: blocks of the result's planes, or of rows of tiles if blocks are few."""
     pieces = parts if w.blocks % parts else 1
-    sums = scratch[: s.points * s.room * w.vector]
-    factors = scratch[len(sums) :][: s.points * s.chunk * w.vector]
+    sums = scratch[: s.points * w.sums]
+    factors = scratch[len(sums) :][: s.points * w.factors]
     turned = scratch[len(sums) + len(factors) :]
     none = np.zeros(1, np.int64)
     units = w.blocks * pieces
@@ -169,10 +172,10 @@ def _multiply(part, parts, out, weights, bias, points, scratch, row, rows, group
             _factors(factors, turned, weights, block, c, some, group, s, w)
             for p in range(s.points):
                 kernel = w.go_on if c else w.begin
-                factor = factors[p * s.chunk * w.vector :][: s.chunk * w.vector].reshape(s.chunk, w.vector)
+                factor = factors[p * w.factors :][: s.chunk * w.vector].reshape(s.chunk, w.vector)
                 for t in range(0, (last - first) * s.columns, w.together):
-                    to = sums[(p * s.room + t) * w.vector :][: w.together * w.vector]
-                    at = ((c * s.points + p) * s.room + first * s.columns + t) * s.chunk
+                    to = sums[p * w.sums + t * w.vector :][: w.together * w.vector]
+                    at = (c * s.points + p) * s.apart + (first * s.columns + t) * s.chunk
                     run(kernel, to, points, at, w.inner, some, none, factor)
         shift = bias[group, block * w.vector :]
         for i in range(first, last):
@@ -239,11 +242,11 @@ def _regions(out: Array, source: Array, w: Array, bias: Array | None, origin: Pa
         shift = np.zeros((groups, v.blocks * v.vector), out.dtype)
         if bias is not None:
             shift[:, :outputs] = bias.reshape(groups, outputs)
-        size = s.chunks * s.points * s.room * s.chunk + v.together * s.chunk
+        size = s.chunks * s.points * s.apart + v.together * s.chunk
         points = _room((parts if apart else 1, size), out.dtype)
         lines = max(s.reach_y * ((s.columns - 1) * s.step_x + s.reach_x) * s.chunk, 0)
         turned = max(s.chunk * v.taps, v.step_y * v.step_x * s.columns) * v.vector
-        scratch = _room((parts, max(lines, s.points * (s.room + s.chunk) * v.vector + turned)), out.dtype)
+        scratch = _room((parts, max(lines, s.points * (v.sums + v.factors) + turned)), out.dtype)
         for group in range(groups):
             (_correlate_apart if apart else _correlate_together)(
                 out.reshape(-1), source.reshape(-1), w.reshape(-1), shift, points, scratch, parts, group, many, s, v
@@ -264,6 +267,8 @@ class Products(NamedTuple):
     begin: Any
     go_on: Any
     inner: Array
+    cotangents: int  # numbers from one point to the next
+    apart: int  # and of the sums
     back: Any
     back_steps: Array
     back_strides: Array
@@ -292,13 +297,13 @@ def _sums(part, parts, dw, totals, x_points, g_points, scratch, group, row, rows
         for q in range(s.points):
             for t in range(0, tiles, len(p.inner)):
                 count = min(len(p.inner), tiles - t)
-                at = (block * s.points + q) * s.room + t
-                factor = g_points[at * p.vector :][: count * p.vector].reshape(count, p.vector)
+                at = (block * s.points + q) * p.cotangents + t * p.vector
+                factor = g_points[at:][: count * p.vector].reshape(count, p.vector)
                 kernel = p.go_on if row + t else p.begin
-                at = (c * s.points + q) * s.room + t
+                at = (c * s.points + q) * s.apart + t * s.chunk
                 for k in range(0, some, p.together):
-                    to = total[(q * s.chunk + k) * p.vector :][: p.together * p.vector]
-                    run(kernel, to, x_points, at * s.chunk + k, p.inner, count, none, factor)
+                    to = total[q * p.apart + k * p.vector :][: p.together * p.vector]
+                    run(kernel, to, x_points, at + k, p.inner, count, none, factor)
         if row + rows == s.images * s.rows:
             _write_weight(dw, total, scratch, block, c, group, adds, s, p)
 
@@ -334,9 +339,9 @@ def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
         s, c, many, p = _by_weight(
             x.shape, g.shape, dw.shape, geometry, down, along, dw.dtype, machine_lanes(), interpreted()
         )
-        x_points, g_points = (_room((n.chunks * n.points * n.room * n.chunk,), dw.dtype) for n in (s, c))
+        x_points, g_points = (_room((n.chunks * n.points * n.apart,), dw.dtype) for n in (s, c))
         units = p.blocks * s.chunks if many < len(x) * down.tiles else parts
-        totals = _room((units, s.points * s.chunk * p.vector), dw.dtype)
+        totals = _room((units, s.points * p.apart), dw.dtype)
         lines = max(n.reach_y * ((n.columns - 1) * n.step_x + n.reach_x) * n.chunk for n in (s, c))
         scratch = _room((parts, max(lines, 2 * s.chunk * p.taps * p.vector)), dw.dtype)
         arrays = result.reshape(-1), x.reshape(-1), g.reshape(-1), totals, x_points, g_points, scratch
@@ -438,14 +443,15 @@ def _correlation(
     turned = -1 if across else 1
     block = Block(1, together, s.chunk, lanes, vectors, dtype.name)
     q, t = x.products, window[1] * vector * turned
+    factors, sums = _apart(s.chunk * vector, lanes), _apart(room * vector, lanes)
     w = Windows(
         outputs, out[1], out[2], out[3], down.first, along.first, down.step, along.step,
         taps, taps - 1 if across else 0, across, vector, -(-outputs // vector), together, lanes, s.turn,
         Nested(y.taps, x.taps, lanes, dtype.name).handle,
-        np.array([t, vector * turned, lanes]), np.array([q * s.chunk * vector, s.chunk * vector, lanes]),
-        block._replace(adds=False).handle, block.handle, np.arange(s.chunk),
+        np.array([t, vector * turned, lanes]), np.array([q * factors, factors, lanes]),
+        block._replace(adds=False).handle, block.handle, np.arange(s.chunk), factors, sums,
         Nested(y.outputs, x.outputs, lanes, dtype.name, shifted=True).handle,
-        np.array([q * room * vector, room * vector, lanes]), np.array([along.tiles * along.step * vector, vector, lanes]),
+        np.array([q * sums, sums, lanes]), np.array([along.tiles * along.step * vector, vector, lanes]),
     )  # fmt: skip
     return s, rows, w
 
@@ -478,11 +484,13 @@ def _by_weight(
     s = _spread(x_shape, channels, down, along, (y.inputs, x.inputs), (-top, -left), chunk, room, lanes, dtype)
     maps = transposed(y.outputs), transposed(x.outputs)
     cotangents = _spread(g_shape, filters, down, along, maps, (0, 0), vector, room, lanes, dtype)
+    apart = _apart(chunk * vector, lanes)
     block = Block(1, together, 1, lanes, vectors, dtype.name)
     return s, cotangents, rows, Products(
         filters, r * c, vector, blocks, together, block._replace(adds=False).handle, block.handle, np.arange(_CHUNK) * chunk,
+        cotangents.apart, apart,
         Nested(transposed(y.taps), transposed(x.taps), lanes, dtype.name).handle,
-        np.array([x.products * chunk * vector, chunk * vector, lanes]), np.array([c * vector, vector, lanes]),
+        np.array([x.products * apart, apart, lanes]), np.array([c * vector, vector, lanes]),
     )  # fmt: skip
 
 
@@ -499,18 +507,23 @@ def _spread(
     dtype: np.dtype[Any],
 ) -> Spread:
     y, x = maps
-    line = ((along.tiles - 1) * along.step + len(x[0])) * chunk
+    line, apart = ((along.tiles - 1) * along.step + len(x[0])) * chunk, _apart(room * chunk, lanes)
     return Spread(
         *shape[:2], channels, *shape[2:], down.tiles, along.tiles, down.step, along.step, len(y[0]), len(x[0]),
-        origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), len(y) * len(x), room, lanes,
+        origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), len(y) * len(x), room, apart, lanes,
         Turn(lanes, dtype.name).handle, Nested(y, x, lanes, dtype.name).handle,
-        np.array([line, chunk, lanes]), np.array([len(x) * room * chunk, room * chunk, lanes]),
+        np.array([line, chunk, lanes]), np.array([len(x) * apart, apart, lanes]),
     )  # fmt: skip
 
 
 def _chunk(channels: int, lanes: int) -> int:
     """How many channels are summed in one run."""
     return _share(-(-channels // lanes), max(1, _CHUNK // lanes)) * lanes
+
+
+def _apart(numbers: int, lanes: int) -> int:
+    """A distance between points: a power of two would put all of them into the same few places of a cache."""
+    return numbers + lanes
 
 
 def _share(total: int, most: int) -> int:

@@ -35,6 +35,8 @@ __all__ = ["by_input", "by_weight", "forward"]
 
 #: So many products at most are summed in one run before they are added to the others: accuracy, and what the first cache holds.
 _CHUNK = 64
+#: Up to so many bytes the window's points are kept, if they are used again.
+_READY = 1 << 23
 #: So many bytes the points of inputs and cotangents may take in the derivative by the weight, which the last cache should hold.
 _POINTS = 1 << 24
 
@@ -129,22 +131,22 @@ class Windows(NamedTuple):
 
 
 @kernel(parallel=True)
-def _correlate_apart(out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+def _correlate_apart(out, source, weights, ready, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
     """Each thread takes rows of tiles of its own, and no notice of the others."""
     for part in prange(parts):
-        _own_rows(np.int64(part), out, source, weights, bias, points[part], scratch[part], parts, group, rows, s, w)
+        _own_rows(np.int64(part), out, source, weights, ready, bias, points[part], scratch[part], parts, group, rows, s, w)
 
 
 @kernel
-def _own_rows(part, out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+def _own_rows(part, out, source, weights, ready, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
     end = s.images * s.rows * (part + 1) // parts
     for row in range(s.images * s.rows * part // parts, end, rows):
         spread(0, 1, points, scratch, source, row, min(rows, end - row), group, s)
-        _multiply(0, 1, out, weights, bias, points, scratch, row, min(rows, end - row), group, s, w)
+        _multiply(0, 1, out, weights, ready, bias, points, scratch, row, min(rows, end - row), group, s, w)
 
 
 @kernel(parallel=True)
-def _correlate_together(out, source, weights, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
+def _correlate_together(out, source, weights, ready, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
     """Threads share a chunk's points, where there are too few tiles for each to have its own: all make them, then all take from them."""
     total = s.images * s.rows
     for row in range(0, total, rows):
@@ -152,16 +154,16 @@ def _correlate_together(out, source, weights, bias, points, scratch, parts, grou
         for part in prange(parts):
             spread(np.int64(part), parts, points[0], scratch[part], source, row, some, group, s)
         for part in prange(parts):
-            _multiply(np.int64(part), parts, out, weights, bias, points[0], scratch[part], row, some, group, s, w)
+            _multiply(np.int64(part), parts, out, weights, ready, bias, points[0], scratch[part], row, some, group, s, w)
 
 
 @kernel
-def _multiply(part, parts, out, weights, bias, points, scratch, row, rows, group, s, w):  # type: ignore[no-untyped-def]
+def _multiply(part, parts, out, weights, ready, bias, points, scratch, row, rows, group, s, w):  # type: ignore[no-untyped-def]
     """One thread's part of the products, and the way back: blocks of the result's planes, or of rows of tiles if blocks are few."""
     pieces = parts if w.blocks % parts else 1
     sums = scratch[: s.points * w.sums]
-    factors = scratch[len(sums) :][: s.points * w.factors]
-    turned = scratch[len(sums) + len(factors) :]
+    own = scratch[len(sums) :][: s.points * w.factors]
+    turned = scratch[len(sums) + len(own) :]
     none = np.zeros(1, np.int64)
     units = w.blocks * pieces
     for unit in range(units * part // parts, units * (part + 1) // parts):
@@ -169,7 +171,11 @@ def _multiply(part, parts, out, weights, bias, points, scratch, row, rows, group
         first, last = rows * piece // pieces, rows * (piece + 1) // pieces
         for c in range(s.chunks):
             some = min(s.chunk, s.channels - c * s.chunk)
-            _factors(factors, turned, weights, block, c, some, group, s, w)
+            if len(ready):
+                factors = ready[block * s.chunks + c]
+            else:
+                factors = own
+                _factors(own, turned, weights, block, c, some, group, s, w)
             for p in range(s.points):
                 kernel = w.go_on if c else w.begin
                 factor = factors[p * w.factors :][: s.chunk * w.vector].reshape(s.chunk, w.vector)
@@ -180,6 +186,15 @@ def _multiply(part, parts, out, weights, bias, points, scratch, row, rows, group
         shift = bias[group, block * w.vector :]
         for i in range(first, last):
             _write(out, sums, turned, shift, row + i, (i - first) * s.columns, block, group, s, w)
+
+
+@kernel(parallel=True)
+def _prepare(ready, weights, scratch, parts, group, s, w):  # type: ignore[no-untyped-def]
+    """The points of all windows, which are few and used again."""
+    for part in prange(parts):
+        for unit in range(len(ready) * part // parts, len(ready) * (part + 1) // parts):
+            some = min(s.chunk, s.channels - unit % s.chunks * s.chunk)
+            _factors(ready[unit], scratch[part], weights, unit // s.chunks, unit % s.chunks, some, group, s, w)
 
 
 @kernel
@@ -247,9 +262,13 @@ def _regions(out: Array, source: Array, w: Array, bias: Array | None, origin: Pa
         lines = max(s.reach_y * ((s.columns - 1) * s.step_x + s.reach_x) * s.chunk, 0)
         turned = max(s.chunk * v.taps, v.step_y * v.step_x * s.columns) * v.vector
         scratch = _room((parts, max(lines, s.points * (v.sums + v.factors) + turned)), out.dtype)
+        again = len(out) * down.tiles > many and v.blocks * s.chunks * s.points * v.factors * out.itemsize <= _READY
+        ready = _room((v.blocks * s.chunks if again else 0, s.points * v.factors), out.dtype)
         for group in range(groups):
+            if again:
+                _prepare(ready, w.reshape(-1), scratch, parts, group, s, v)
             (_correlate_apart if apart else _correlate_together)(
-                out.reshape(-1), source.reshape(-1), w.reshape(-1), shift, points, scratch, parts, group, many, s, v
+                out.reshape(-1), source.reshape(-1), w.reshape(-1), ready, shift, points, scratch, parts, group, many, s, v
             )
 
 
@@ -375,7 +394,7 @@ def _tiles_for(taps: int) -> list[int]:
 def regions(size: Pair, window: Pair, batch: int) -> list[tuple[Axis, Axis]]:
     """Tilings of rows and of columns whose combinations cost the least.
 
-    A point costs a product for each tile, and something for the window's transform.
+    A point costs a product for each tile, and some additions for the window's transform.
     """
 
     def cost(down: tuple[Axis, ...], along: tuple[Axis, ...]) -> float:
@@ -383,7 +402,7 @@ def regions(size: Pair, window: Pair, batch: int) -> list[tuple[Axis, Axis]]:
         for y, x in itertools.product(down, along):
             points = math.prod(transforms(a.step, taps).products for a, taps in zip((y, x), window, strict=True))
             tiles = batch * y.tiles * x.tiles
-            total += points * max(tiles, 8) + (60 + 2.2 * points) * math.ceil(tiles / _together(points))
+            total += points * max(tiles, 8) + (100 + 3.5 * points) * math.ceil(tiles / _together(points))
         return total
 
     best = min(itertools.product(*map(_tilings, size, window)), key=lambda pair: cost(*pair))

@@ -33,12 +33,13 @@ from minigrad.kernels.winograd_matrices import SIZES, Matrix, transforms, transp
 
 __all__ = ["by_input", "by_weight", "forward"]
 
-#: So many products at most are summed in one run before they are added to the others: accuracy, and what the first cache holds.
-_CHUNK = 64
+#: So many products at most are summed in one run before they are added to the others, for the sake of accuracy.
+_CHUNK = 48
 #: Up to so many bytes the window's points are kept, if they are used again.
 _READY = 1 << 23
-#: So many bytes the points of inputs and cotangents may take in the derivative by the weight, which the last cache should hold.
-_POINTS = 1 << 24
+#: At least and at most so many bytes the points of inputs and cotangents take in the derivative by the weight: the last cache
+#: should hold them, and they should be no less than the sums to which their products are added.
+_POINTS = 1 << 22, 1 << 24
 
 
 class Spread(NamedTuple):
@@ -386,8 +387,8 @@ class Axis(NamedTuple):
 
 
 def _tiles_for(taps: int) -> list[int]:
-    """How many outputs a tile may have."""
-    return [1, *(n - taps + 1 for n in SIZES if taps > 1 and n > taps)]
+    """How many outputs a tile may have; six outputs of three taps take hardly fewer products than four, and much more memory."""
+    return [1, *(n - taps + 1 for n in SIZES if 1 < taps < n and not (taps < 4 and n > 6))]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -496,7 +497,8 @@ def _by_weight(
     vector = vectors * lanes
     blocks = -(-filters // vector)
     tile = points * (blocks * vector + -(-channels // chunk) * chunk) * dtype.itemsize
-    rows = _share(x_shape[0] * down.tiles, max(1, _POINTS // (tile * along.tiles)))
+    space = min(max(_POINTS[0], points * channels * filters * dtype.itemsize), _POINTS[1])
+    rows = _share(x_shape[0] * down.tiles, max(1, space // (tile * along.tiles)))
     room, most = rows * along.tiles, (registers() - 3 - vectors) // vectors
     together = next(n for n in range(min(most, chunk), 0, -1) if chunk % n == 0)
     top, left = geometry.padding
@@ -536,8 +538,9 @@ def _spread(
 
 
 def _chunk(channels: int, lanes: int) -> int:
-    """How many channels are summed in one run."""
-    return _share(-(-channels // lanes), max(1, _CHUNK // lanes)) * lanes
+    """How many channels are summed in one run: whole vectors, few runs, few zeros."""
+    vectors = -(-channels // lanes)
+    return lanes * min(range(1, _CHUNK // lanes + 1), key=lambda n: -(-vectors // n) * (n * lanes + 10))
 
 
 def _apart(numbers: int, lanes: int) -> int:

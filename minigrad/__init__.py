@@ -34,6 +34,7 @@ from minigrad.ops.movement import *
 from minigrad.ops.norm import *
 from minigrad.ops.pool import *
 from minigrad.ops.reduce import *
+from minigrad.ops.softmax import *
 from minigrad.ops.statistics import *
 from minigrad.random import get_rng_state, manual_seed, set_rng_state
 from minigrad.tensor import Tensor

@@ -58,7 +58,7 @@ class Kernel:
     memory.
     """
 
-    def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int = 0, light: int = 1) -> None:
+    def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int | None = 0, light: int = 1) -> None:
         """Keep the function; nothing is imported or compiled yet."""
         self.python = function
         self.parallel = parallel
@@ -73,7 +73,7 @@ class Kernel:
             return self.python(*args)
         if not self.parallel:
             return (self._compiled or self.dispatcher())(*args)
-        if args[self.work].size < _SERIAL_BELOW * self.light or _in_child:
+        if _in_child or (self.work is not None and args[self.work].size < _SERIAL_BELOW * self.light):
             return (self.serial._compiled or self.serial.dispatcher())(*args)
         compiled = self._compiled or self.dispatcher()
         with _turn:
@@ -115,11 +115,12 @@ class Kernel:
             return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
-def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, work: int = 0, light: int = 1) -> Any:
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, work: int | None = 0, light: int = 1) -> Any:
     """Make a function over arrays a `Kernel`.
 
     With ``parallel=True`` its `prange` loops run on all threads, unless the argument at position `work` is small; `light`
-    says how many times as large it must be for a kernel that does little with each element.
+    says how many times as large it must be for a kernel that does little with each element. Without a `work`, whoever calls
+    has found that it pays.
     """
     if function is None:
         return functools.partial(Kernel, parallel=parallel, work=work, light=light)
@@ -212,8 +213,11 @@ def late(module: str) -> Any:
 
 @functools.cache
 def _numba() -> Any:
-    # OpenMP's threads would spin between kernels and starve BLAS's (a LeNet step: 16 ms instead of 90). Read on loading.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Between two kernels OpenMP's threads wait awake for some 0.1 ms (of GNU's, a count of turns; of LLVM's, milliseconds),
+    # which spares the next kernel the 40 us that waking them takes; by default they would keep a core busy for longer.
+    if "OMP_WAIT_POLICY" not in os.environ:  # read on loading
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        os.environ.setdefault("KMP_BLOCKTIME", "1")
     numba = importlib.import_module("numba")  # late: it costs a quarter of a second
     event = importlib.import_module("numba.core.event")
 

@@ -125,32 +125,35 @@ class Op:
 
     def __call__(self, *inputs: TensorBase | None, **params: Any) -> Tensor:
         """Apply to tensors and give the (first) output."""
-        return self.apply(*inputs, **params)[0]
+        return self._applied(inputs, params)[0]
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
+        return self._applied(inputs, params)
+
+    def _applied(self, inputs: tuple[TensorBase | None, ...], params: dict[str, Any]) -> tuple[Tensor, ...]:
         arrays: list[Array | None] = []
         edges: list[Any] = []
-        needs: list[bool] = []
-        half = stale = False
+        half = stale = wanted = False
         for x in inputs:  # one plain loop, calling nothing: every small operation pays for it
-            if x is None:
-                array = edge = None
-            else:
+            array: Array | None = None
+            edge: Any = None
+            if x is not None:
                 try:
-                    array = x.array
-                    edge = x.node or (x if x._leaf_requires_grad else None)
+                    array, edge = x.array, x.node
                 except AttributeError:
                     raise self._no_tensor(inputs) from None
-                if array.dtype.char == "e":
-                    half = self.family not in _MOVING
+                if edge is not None:
+                    wanted = True
+                elif x._leaf_requires_grad:
+                    edge, wanted = x, True
                 if x.recorded != x.cell[0]:
                     stale = True
+                if array.dtype.char == "e":
+                    half = self.family not in _MOVING
             arrays.append(array)
             edges.append(edge)
-            needs.append(edge is not None)
-        recording = modes.grad and self.vjp
-        if stale and recording:
+        if stale and modes.grad and self.vjp:
             for x in inputs:
                 if x is not None:
                     check_current(x)
@@ -170,11 +173,11 @@ class Op:
             if first is not None and np.may_share_memory(results[0], first.array):
                 cell = first.cell
         node = None
-        if recording and True in needs and results[0].dtype.kind in "fc":  # integers have no derivative
-            node = self._record(inputs, arrays, tuple(edges), tuple(needs), params, results, cell)
+        if wanted and modes.grad and results[0].dtype.kind in "fc":  # integers have no derivative
+            node = self._record(inputs, arrays, edges, params, results, cell)
         if modes.anomaly:
             self._look(arrays, results, node)
-        if modes.watcher is not None and node is not None:
+        if node is not None and modes.watcher is not None:
             modes.watcher(node, arrays, results[0])
         out = make_tensor(results[0], node, cell)
         return (out,) if len(results) == 1 else (out, *[make_tensor(extra) for extra in results[1:]])
@@ -191,26 +194,19 @@ class Op:
         self,
         inputs: tuple[TensorBase | None, ...],
         arrays: list[Array | None],
-        edges: tuple[Any, ...],
-        needs: tuple[bool, ...],
+        edges: list[Any],
         params: dict[str, Any],
         results: tuple[Any, ...],
         cell: list[int],
     ) -> Node | None:
+        needs = tuple([edge is not None for edge in edges])
         plan = self._plans.get(needs) or self._plan(needs)
         if not plan.formulas:
             return None
         out = results[0]
-        node = Node(
-            self,
-            params,
-            edges,
-            needs,
-            tuple([() if a is None else a.shape for a in arrays]),
-            tuple([out.dtype if a is None else a.dtype for a in arrays]),
-            out.shape,
-            out.dtype,
-        )
+        shapes = tuple([() if a is None else a.shape for a in arrays])
+        dtypes = tuple([out.dtype if a is None else a.dtype for a in arrays])
+        node = Node(self, params, tuple(edges), needs, shapes, dtypes, out.shape, out.dtype)
         saved = cast(dict[str, Saved], node.saved)
         for name, at in plan.inputs:
             x = inputs[at]
@@ -240,7 +236,7 @@ class Op:
     def _pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         saved = node.unfreed()
         parts: list[Tensor | None] = [None] * len(needs)
-        for targets, function, arrays, settings, joint in self._plan(needs).formulas:
+        for targets, function, arrays, settings, joint in (self._plans.get(needs) or self._plan(needs)).formulas:
             kept = [self._restore(node, saved[name]) if name in saved else None for name in arrays]
             if settings:
                 result = function(g, *kept, **{name: self._setting(node, name, needs) for name in settings})
@@ -248,7 +244,9 @@ class Op:
                 result = function(g, *kept)
             for target, part in zip(targets, result if joint else (result,), strict=True):
                 if needs[target] and part is not None:
-                    parts[target] = self._fitted(node, target, part)
+                    array = part.array
+                    fits = array.shape == node.shapes[target] and array.dtype is node.dtypes[target]
+                    parts[target] = part if fits else self._fitted(node, target, part)
         return parts
 
     def _restore(self, node: Node, kept: Saved) -> Tensor:
@@ -274,8 +272,6 @@ class Op:
     def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
         """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
         shape, dtype = node.shapes[target], node.dtypes[target]
-        if part.array.shape == shape and part.array.dtype == dtype:
-            return part
         if self.broadcasts and part.array.shape != shape:
             part = part.sum_to(shape)
         if part.array.dtype != dtype:

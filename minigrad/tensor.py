@@ -13,10 +13,10 @@ from minigrad.ops.compare import ComparisonMethods
 from minigrad.ops.functions import FunctionMethods
 from minigrad.ops.inplace import InplaceMethods
 from minigrad.ops.linalg import LinalgMethods
-from minigrad.ops.loss import LossMethods
 from minigrad.ops.movement import MovementMethods
 from minigrad.ops.operands import cast
 from minigrad.ops.reduce import ReduceMethods
+from minigrad.ops.softmax import SoftmaxMethods
 from minigrad.ops.statistics import StatisticsMethods
 
 __all__ = ["Tensor"]
@@ -32,7 +32,7 @@ class Tensor(
     MovementMethods,
     InplaceMethods,
     LinalgMethods,
-    LossMethods,
+    SoftmaxMethods,
 ):
     """An n-dimensional array that remembers how it was computed. Make one with `minigrad.tensor` and its kin."""
 

@@ -11,7 +11,7 @@ from minigrad.nn.parameter import Parameter
 from minigrad.ops.activation import elu, leaky_relu, maxout, prelu, relu, sigmoid, softplus
 from minigrad.ops.arithmetic import div, mul
 from minigrad.ops.functions import tanh
-from minigrad.ops.loss import log_softmax, softmax
+from minigrad.ops.softmax import log_softmax, softmax
 from minigrad.tensor import Tensor
 
 __all__ = [

@@ -10,3 +10,4 @@ from minigrad.ops.mean_pool import *
 from minigrad.ops.movement import flatten, pad
 from minigrad.ops.norm import *
 from minigrad.ops.pool import *
+from minigrad.ops.softmax import *

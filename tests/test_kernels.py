@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad.jit import kernel, python_mode
-from minigrad.kernels import blas, conv, memory
+from minigrad.kernels import blas, conv, memory, skinny, vector
 from minigrad.kernels.frames import Geometry
 from minigrad.kernels.scalar import exp, maximum
 from minigrad.kernels.vector import copy_row
@@ -64,17 +64,47 @@ def test_a_gradient_of_reused_memory_is_the_leafs_own():
 # ---------------------------------------------------------------------------------------------- matrix products
 
 
-@given(st.integers(0, 40), st.integers(0, 9), st.integers(0, 40), st.booleans(), st.booleans(), st.sampled_from("fd"))
-def test_matrix_products_in_parts(rows, inner, columns, turn_a, turn_b, kind):
+def matrices(rows, inner, columns, turn_a, turn_b, kind):
     rng = np.random.default_rng(0)
     a = rng.normal(size=(inner, rows)).astype(kind).T if turn_a else rng.normal(size=(rows, inner)).astype(kind)
     b = rng.normal(size=(columns, inner)).astype(kind).T if turn_b else rng.normal(size=(inner, columns)).astype(kind)
+    return a, b
+
+
+@given(st.integers(0, 40), st.integers(0, 9), st.integers(0, 40), st.booleans(), st.booleans(), st.sampled_from("fd"))
+def test_matrix_products_in_parts(rows, inner, columns, turn_a, turn_b, kind):
+    a, b = matrices(rows, inner, columns, turn_a, turn_b, kind)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas, "_SPLIT_FROM", 1)
         patch.setattr(blas, "get_num_threads", lambda: 3)
         found = blas.matmul(a, b)
     assert found.dtype == kind
     np.testing.assert_allclose(found, np.einsum("ik,kj->ij", a, b), rtol=1e-4 if kind == "f" else 1e-12, atol=1e-5)
+
+
+def test_parts_of_a_matrix_are_products_too():
+    a, b = matrices(40, 30, 50, False, False, "f")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blas, "_SPLIT_FROM", 1)
+        found = blas.matmul(a[::2, 3:20], b[3:20, 1::3])
+    np.testing.assert_allclose(found, a[::2, 3:20] @ b[3:20, 1::3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("few", [2, 5, 8, 12])
+@pytest.mark.parametrize(("count", "length"), [(33, 96), (45, 1600), (600, 64)])
+def test_a_few_rows_against_a_large_matrix(few, count, length, lanes, monkeypatch):
+    monkeypatch.setattr(skinny, "_LARGE", 0)
+    for module in (skinny, vector):
+        monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
+    for kind in ("f", "d"):
+        rng = np.random.default_rng(few)
+        x, w, g = (rng.normal(size=shape).astype(kind) for shape in ((few, length), (count, length), (few, count)))
+        assert skinny.fits(few, w.shape, w.itemsize)
+        close = {"rtol": 1e-4, "atol": 1e-4} if kind == "f" else {"rtol": 1e-11, "atol": 1e-11}
+        np.testing.assert_allclose(blas.matmul(x, w.T), np.einsum("mk,nk->mn", x, w), **close)
+        np.testing.assert_allclose(blas.matmul(g, w), np.einsum("mn,nk->mk", g, w), **close)
+        np.testing.assert_allclose(blas.matmul(g.T, x), np.einsum("mn,mk->nk", g, x), **close)
 
 
 # ---------------------------------------------------------------------------------------------- scalar functions

@@ -14,7 +14,7 @@ import numpy as np
 
 from minigrad.core import Array, grad, make_tensor
 from minigrad.errors import ShapeError
-from minigrad.ops.loss import softmax
+from minigrad.ops.softmax import softmax
 from minigrad.viz.layers import BATCH, LayerError, as_images, layer_of, run_watched
 from minigrad.viz.rules import relu_rule
 

@@ -1,8 +1,10 @@
-"""Matrix products: numpy's BLAS does the arithmetic, minigrad decides on how many threads.
+"""Matrix products: BLAS does the arithmetic, minigrad decides on how many threads; a few rows have kernels of their own.
 
 BLAS's own threads go on spinning after a product and would take the cores from the kernels that follow (a LeNet step of 32
 images: 7.6 ms instead of 3.1). So BLAS works on the thread that calls it, and a large product is cut into as many parts as
-there are threads, each a product of its own. Cuts lie between rows or columns of the result, never within a sum.
+there are threads, each a product of its own, on the threads that run all other kernels: those call scipy's BLAS by its
+address. A small product is numpy's, which costs less to call. Cuts lie between rows or columns of the result, never
+within a sum.
 """
 
 from __future__ import annotations
@@ -10,46 +12,128 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from minigrad.jit import get_num_threads, kernel
+from minigrad.jit import Intrinsic, get_num_threads, interpreted, kernel, late, prange
+from minigrad.kernels import skinny
 from minigrad.kernels.memory import empty
 
 __all__ = ["matmul"]
 
 Array = np.ndarray[Any, Any]
 
-#: Multiply-adds from which on a second thread pays: waking one takes some 30 us, in which one core does this many.
-_SPLIT_FROM = 3_000_000
+#: Multiply-adds from which on a second thread pays.
+_SPLIT_FROM = 4_000_000
 
 
 def matmul(a: Array, b: Array) -> Array:
     """``a @ b`` for two matrices of one floating-point type."""
     (rows, inner), columns = a.shape, b.shape[1]
-    out = empty((rows, columns), a.dtype)
     if inner == 1:  # a sum of one product: BLAS would pack both sides first, and numpy's loops start anew for each row
+        out = empty((rows, columns), a.dtype)
         _outer(out, a.ravel(), b.ravel())
         return out
+    flat_a, flat_b = a.flags.c_contiguous, b.flags.c_contiguous
+    if rows <= skinny.FEW and flat_a:
+        if flat_b and skinny.fits(rows, b.shape, a.itemsize):
+            return skinny.rows_by_columns(a, b)
+        if b.T.flags.c_contiguous and skinny.fits(rows, (columns, inner), a.itemsize):
+            return skinny.rows_by_rows(a, b.T)
+    elif inner <= skinny.FEW and flat_b and a.T.flags.c_contiguous and skinny.fits(inner, (rows, columns), a.itemsize):
+        return skinny.rank_update(a.T, b)
+    out = empty((rows, columns), a.dtype)
     _one_thread()
     threads = get_num_threads() if rows * inner * columns >= _SPLIT_FROM else 1
-    if threads == 1 or max(rows, columns) < 2 * threads:
+    if threads == 1 or max(rows, columns) < 2 * threads or interpreted():
         return np.matmul(a, b, out=out)
-    if columns >= rows:
-        cuts = [columns * i // threads for i in range(threads + 1)]
-        parts = [(a, b[:, start:end], out[:, start:end]) for start, end in itertools.pairwise(cuts)]
-    else:
-        cuts = [rows * i // threads for i in range(threads + 1)]
-        parts = [(a[start:end], b, out[start:end]) for start, end in itertools.pairwise(cuts)]
-    others = [_pool(threads - 1).submit(_product, *part) for part in parts[1:]]
-    _product(*parts[0])
-    for other in others:
-        other.result()
+    _split(out, a, b, threads)
     return out
+
+
+def _split(out: Array, a: Array, b: Array, threads: int) -> None:
+    (rows, inner), columns = a.shape, b.shape[1]
+    turned = []
+    for matrix in (a, b):  # BLAS takes a matrix as it lies or turned round
+        if not (matrix.flags.c_contiguous or matrix.T.flags.c_contiguous):
+            matrix = np.ascontiguousarray(matrix)
+        turned.append((matrix.reshape(-1), False) if matrix.flags.c_contiguous else (matrix.T.reshape(-1), True))
+    (left, turn_a), (right, turn_b) = turned
+    count = rows if rows > columns else columns
+    cuts = np.array([count * i // threads for i in range(threads + 1)])
+    sizes = np.array([rows, columns, inner, turn_a, turn_b, rows > columns])
+    _products(out.reshape(-1), left, right, cuts, sizes, _address(a.dtype.char))
+
+
+@kernel(parallel=True, work=None)
+def _products(out, a, b, cuts, sizes, gemm):  # type: ignore[no-untyped-def]
+    """One part of the rows or columns for each thread."""
+    rows, columns, inner, turn_a, turn_b, by_rows = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
+    wide_a, wide_b = rows if turn_a else inner, inner if turn_b else columns
+    for part in prange(len(cuts) - 1):
+        start, count = cuts[part], cuts[part + 1] - cuts[part]
+        if by_rows:
+            from_a = start * (1 if turn_a else inner)
+            product(gemm, out[start * columns :], columns, a[from_a:], wide_a, turn_a, b, wide_b, turn_b, count, columns, inner)
+        else:
+            from_b = start * (inner if turn_b else 1)
+            product(gemm, out[start:], columns, a, wide_a, turn_a, b[from_b:], wide_b, turn_b, rows, count, inner)
+
+
+def _product_python(*_: Any) -> None:
+    raise NotImplementedError("plain Python multiplies with numpy")
+
+
+def _product_compiled() -> Any:
+    """A call of gemm by its address: ``out = a @ b`` in row order, for BLAS a product of the turned ones in column order."""
+    ir, cgutils, types = late("llvmlite.ir"), late("numba.core.cgutils"), late("numba").types
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word, half, byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+        scalar = context.get_data_type(signature.args[1].dtype)
+
+        def kept(value: Any) -> Any:  # BLAS takes everything by its address
+            place = cgutils.alloca_once(builder, value.type)
+            builder.store(value, place)
+            return builder.ptrtoint(place, word)
+
+        def address(position: int) -> Any:
+            array = context.make_array(signature.args[position])(context, builder, args[position])
+            return builder.ptrtoint(array.data, word)
+
+        def number(position: int) -> Any:
+            return kept(builder.trunc(args[position], half))
+
+        def turn(position: int) -> Any:
+            turned = builder.icmp_signed("!=", args[position], ir.Constant(args[position].type, 0))
+            return kept(builder.select(turned, ir.Constant(byte, ord("T")), ir.Constant(byte, ord("N"))))
+
+        one, nothing = kept(ir.Constant(scalar, 1.0)), kept(ir.Constant(scalar, 0.0))
+        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [word] * 13).as_pointer())
+        m, n, k = number(9), number(10), number(11)
+        sides = [address(6), number(7), address(3), number(4), nothing, address(1), number(2)]
+        builder.call(function, [turn(8), turn(5), n, m, k, one, *sides])
+        return context.get_dummy_value()
+
+    def typing(
+        context: Any, gemm: Any, out: Any, wide: Any, a: Any, wide_a: Any, turn_a: Any, b: Any, wide_b: Any, turn_b: Any,
+        rows: Any, columns: Any, inner: Any,
+    ) -> Any:  # fmt: skip
+        word = types.intp
+        return types.void(word, out, word, a, word, word, b, word, word, word, word, word), codegen
+
+    return late("numba.extending").intrinsic(typing)
+
+
+product = Intrinsic(_product_python, _product_compiled)
+
+
+@functools.cache
+def _address(kind: str) -> int:
+    """Where scipy's sgemm or dgemm begins."""
+    find = late("numba.extending").get_cython_function_address
+    return int(find("scipy.linalg.cython_blas", {"f": "sgemm", "d": "dgemm"}[kind]))
 
 
 @kernel
@@ -60,24 +144,11 @@ def _outer(out, column, row):  # type: ignore[no-untyped-def]
             to[j] = factor * row[j]
 
 
-def _product(a: Array, b: Array, out: Array) -> None:
-    with np.errstate(all="ignore"):  # a thread of the pool does not inherit what its caller has switched off
-        np.matmul(a, b, out=out)
-
-
 @functools.cache
 def _one_thread() -> None:
     """Tell BLAS once to stay on the calling thread. Where it can't be told (Apple's Accelerate), it does as it likes."""
+    _address("f")  # loads scipy's
     with contextlib.suppress(Exception):
         controller = importlib.import_module("threadpoolctl").ThreadpoolController  # late: not every process multiplies
         for library in controller().select(user_api="blas").lib_controllers:
             library.set_num_threads(1)
-
-
-@functools.cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="minigrad-blas")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

@@ -14,37 +14,60 @@ import numpy as np
 
 from minigrad.jit import Kernel, kernel, prange
 
-__all__ = ["adam", "sgd"]
+__all__ = ["adam", "is_small", "sgd", "sgd_together"]
 
 Array = np.ndarray[Any, Any]
 
 #: Elements from which on waking a second thread pays, and how many a thread takes at a time.
 PARALLEL_FROM = 1 << 17
 _CHUNK = 1 << 15
+#: So many small parameters are stepped in one call. A call takes always as many, for each number would be compiled anew.
+_TOGETHER = 8
+_NOTHING = np.empty(0, np.float32)
 
 
 def sgd(
     param: Array,
     grad: Array,
     buffer: Array | None,
-    *,
     lr: float,
     momentum: float,
-    dampening: float,
-    weight_decay: float,
+    fresh: float,
+    decay: float,
+    sign: float,
     nesterov: bool,
-    maximize: bool,
 ) -> None:
-    """``g = grad + weight_decay * param; buffer = momentum * buffer + (1 - dampening) * g; param -= lr * buffer``.
+    """``d = sign * grad + decay * param; buffer = momentum * buffer + fresh * d; param -= lr * buffer``.
 
-    With `nesterov` the step is along ``g + momentum * buffer``, without a buffer along `g`; `maximize` turns the
-    gradient round.
+    With `nesterov` the step is along ``d + momentum * buffer``, without a buffer along `d`.
     """
-    sign = -1.0 if maximize else 1.0
     if buffer is None:
-        _run(_sgd, param, (grad,), (lr, weight_decay, sign))
+        _run(_sgd, param, (grad,), (lr, decay, sign))
     else:
-        _run(_sgd_momentum, param, (grad, buffer), (lr, momentum, 1.0 - dampening, weight_decay, sign), bool(nesterov))
+        _run(_sgd_momentum, param, (grad, buffer), (lr, momentum, fresh, decay, sign), nesterov)
+
+
+def is_small(*arrays: Array) -> bool:
+    """Whether arrays of one parameter are among those that `sgd_together` takes: float32, in row order, not for threads."""
+    return arrays[0].size < PARALLEL_FROM and all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
+
+
+def sgd_together(
+    steps: list[tuple[Array, Array, Array]],
+    lr: float,
+    momentum: float,
+    fresh: float,
+    decay: float,
+    sign: float,
+    nesterov: bool,
+) -> None:
+    """`sgd` of several parameters, each given with gradient and buffer: a call for each few of them instead of for each."""
+    for first in range(0, len(steps), _TOGETHER):
+        some = steps[first : first + _TOGETHER]
+        flat = [tuple([a.reshape(-1) for a in arrays]) for arrays in zip(*some, strict=True)]
+        missing = (_NOTHING,) * (_TOGETHER - len(some))
+        params, grads, buffers = [arrays + missing for arrays in flat]
+        _sgd_several(params, grads, buffers, lr, momentum, fresh, decay, sign, nesterov)
 
 
 def adam(
@@ -109,16 +132,26 @@ def _sgd(param, grad, lr, decay, sign):  # type: ignore[no-untyped-def]
 
 @kernel(parallel=True)
 def _sgd_momentum(param, grad, buffer, lr, momentum, fresh, decay, sign, nesterov):  # type: ignore[no-untyped-def]
-    kind = param.dtype.type
-    lr, momentum, fresh, decay, sign = kind(lr), kind(momentum), kind(fresh), kind(decay), kind(sign)
     for part in prange((param.size + _CHUNK - 1) // _CHUNK):
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
-        p, g, b = param[here], grad[here], buffer[here]
-        for i in range(p.size):
-            d = sign * g[i] + decay * p[i]
-            v = momentum * b[i] + fresh * d
-            b[i] = v
-            p[i] -= lr * (d + momentum * v if nesterov else v)
+        _momentum_step(param[here], grad[here], buffer[here], lr, momentum, fresh, decay, sign, nesterov)
+
+
+@kernel
+def _momentum_step(p, g, b, lr, momentum, fresh, decay, sign, nesterov):  # type: ignore[no-untyped-def]
+    kind = p.dtype.type
+    lr, momentum, fresh, decay, sign = kind(lr), kind(momentum), kind(fresh), kind(decay), kind(sign)
+    for i in range(p.size):
+        d = sign * g[i] + decay * p[i]
+        v = momentum * b[i] + fresh * d
+        b[i] = v
+        p[i] -= lr * (d + momentum * v if nesterov else v)
+
+
+@kernel
+def _sgd_several(params, grads, buffers, lr, momentum, fresh, decay, sign, nesterov):  # type: ignore[no-untyped-def]
+    for i in range(len(params)):
+        _momentum_step(params[i], grads[i], buffers[i], lr, momentum, fresh, decay, sign, nesterov)
 
 
 @kernel(parallel=True)

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy over rows: (rows, classes), contiguous. Sums run in float64, so long rows lose nothing.
+"""Softmax and cross-entropy over rows: (rows, classes), contiguous. Long rows lose nothing: chunks are summed in float64.
 
 Everything is said by a row's largest element and by ``sum(exp(x - largest))``: no exponential overflows, and none is taken
 of a difference that was rounded twice.
@@ -7,6 +7,8 @@ of a difference that was rounded twice.
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 from minigrad.jit import kernel, prange
 from minigrad.kernels.scalar import exp, maximum
@@ -22,6 +24,11 @@ __all__ = [
     "weight_of",
 ]
 
+#: So many numbers are summed in their own type, in as many partial sums as a vector has lanes.
+_CHUNK = 256
+#: Rows are taken together until they have so many numbers: the exponential's loop is for vectors, and a row may be short.
+_BLOCK = 2048
+
 
 @kernel
 def _largest(row):  # type: ignore[no-untyped-def]
@@ -33,26 +40,56 @@ def _largest(row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _total(row, peak):  # type: ignore[no-untyped-def]
-    """``sum(exp(row - peak))``."""
+def _sum(row):  # type: ignore[no-untyped-def]
     total = 0.0
-    for j in range(len(row)):
-        total += exp(row[j] - peak)
+    for start in range(0, len(row), _CHUNK):
+        piece, part = row[start : start + _CHUNK], row.dtype.type(0)
+        for j in range(len(piece)):
+            part += piece[j]
+        total += part
     return total
+
+
+@kernel
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for start in range(0, len(a), _CHUNK):
+        left, right, part = a[start : start + _CHUNK], b[start : start + _CHUNK], a.dtype.type(0)
+        for j in range(len(left)):
+            part += left[j] * right[j]
+        total += part
+    return total
+
+
+@kernel
+def _exponentials(to, x, peaks):  # type: ignore[no-untyped-def]
+    """``exp(x - peak)``, row by row, and the peaks."""
+    for i in range(len(x)):
+        row, here, peak = x[i], to[i], _largest(x[i])
+        peaks[i] = peak
+        for j in range(len(row)):
+            here[j] = row[j] - peak
+    flat = to.reshape(-1)
+    for j in range(len(flat)):
+        flat[j] = exp(flat[j])
 
 
 @kernel(parallel=True)
 def softmax(out, x):  # type: ignore[no-untyped-def]
     """Each row's exponentials over their sum."""
-    for i in prange(x.shape[0]):
-        row, to = x[i], out[i]
-        peak, total = _largest(row), 0.0
-        for j in range(len(row)):
-            to[j] = exp(row[j] - peak)
-        for j in range(len(row)):
-            total += to[j]
-        scale = x.dtype.type(1 / total)
-        for j in range(len(row)):
+    rows = max(1, _BLOCK // x.shape[1])
+    for block in prange((x.shape[0] + rows - 1) // rows):
+        here = slice(block * rows, (block + 1) * rows)
+        _softmax(out[here], x[here])
+
+
+@kernel
+def _softmax(out, x):  # type: ignore[no-untyped-def]
+    _exponentials(out, x, np.empty(len(x), x.dtype))
+    for i in range(len(x)):
+        to = out[i]
+        scale = x.dtype.type(1 / _sum(to))
+        for j in range(len(to)):
             to[j] *= scale
 
 
@@ -61,10 +98,7 @@ def softmax_backward(out, g, y):  # type: ignore[no-untyped-def]
     """``y * (g - sum(g * y))``, y being the softmax."""
     for i in prange(y.shape[0]):
         to, h, v = out[i], g[i], y[i]
-        total = 0.0
-        for j in range(len(v)):
-            total += float(h[j]) * v[j]
-        mean = y.dtype.type(total)
+        mean = y.dtype.type(_dot(h, v))
         for j in range(len(v)):
             to[j] = v[j] * (h[j] - mean)
 
@@ -72,10 +106,19 @@ def softmax_backward(out, g, y):  # type: ignore[no-untyped-def]
 @kernel(parallel=True)
 def log_softmax(out, x):  # type: ignore[no-untyped-def]
     """Each row less the logarithm of its exponentials' sum."""
-    for i in prange(x.shape[0]):
-        row, to = x[i], out[i]
-        peak = _largest(row)
-        level = x.dtype.type(math.log(_total(row, peak)))
+    rows = max(1, _BLOCK // x.shape[1])
+    for block in prange((x.shape[0] + rows - 1) // rows):
+        here = slice(block * rows, (block + 1) * rows)
+        _log_softmax(out[here], x[here])
+
+
+@kernel
+def _log_softmax(out, x):  # type: ignore[no-untyped-def]
+    peaks = np.empty(len(x), x.dtype)
+    _exponentials(out, x, peaks)
+    for i in range(len(x)):
+        row, to, peak = x[i], out[i], peaks[i]
+        level = x.dtype.type(math.log(_sum(to)))
         for j in range(len(row)):
             to[j] = (row[j] - peak) - level
 
@@ -85,10 +128,7 @@ def log_softmax_backward(out, g, y):  # type: ignore[no-untyped-def]
     """``g - exp(y) * sum(g)``, y being the log-softmax."""
     for i in prange(y.shape[0]):
         to, h, v = out[i], g[i], y[i]
-        total = 0.0
-        for j in range(len(v)):
-            total += h[j]
-        scale = y.dtype.type(total)
+        scale = y.dtype.type(_sum(h))
         for j in range(len(v)):
             to[j] = h[j] - exp(v[j]) * scale
 
@@ -112,42 +152,66 @@ def weight_of(target, weight, ignore):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel(parallel=True, work=1)
-def cross_entropy(losses, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
-    """Each row's loss, class weights applied; 0 where the target is to be ignored."""
-    classes = x.shape[1]
-    for i in prange(x.shape[0]):
+@kernel(parallel=True, work=2)
+def cross_entropy(losses, total, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
+    """Each row's loss, class weights applied, 0 where the target is to be ignored; `total`: their sum, and that of weights.
+
+    Gives the first row whose target is no class, or -1.
+    """
+    stranger = first_stranger(target, x.shape[1], ignore)
+    if stranger < 0:
+        rows = max(1, _BLOCK // x.shape[1])
+        for block in prange((x.shape[0] + rows - 1) // rows):
+            here = slice(block * rows, (block + 1) * rows)
+            _losses(losses[here], x[here], target[here], weight, ignore, smoothing)
+        total[0] = 0
+        for i in range(len(losses)):
+            total[0] += losses[i]
+        total[1] = weight_of(target, weight, ignore)
+    return stranger
+
+
+@kernel
+def _losses(losses, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
+    peaks, powers = np.empty(len(x), x.dtype), np.empty(x.shape, x.dtype)
+    _exponentials(powers, x, peaks)
+    for i in range(len(x)):
         losses[i] = 0
         if target[i] != ignore:
             row = x[i]
-            peak = _largest(row)
-            level = math.log(_total(row, peak)) + peak
+            level = math.log(_sum(powers[i])) + peaks[i]
             loss = (1 - smoothing) * weight[target[i]] * (level - row[target[i]])
             if smoothing > 0:
-                for j in range(classes):
-                    loss += smoothing / classes * weight[j] * (level - row[j])
+                for j in range(len(row)):
+                    loss += smoothing / len(row) * weight[j] * (level - row[j])
             losses[i] = loss
 
 
 @kernel(parallel=True)
-def cross_entropy_backward(out, g, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
-    """The gradient by the logits, g being that of each row's loss."""
-    classes = x.shape[1]
-    total_weight = 0.0
-    for j in range(classes):
-        total_weight += weight[j]
-    for i in prange(x.shape[0]):
-        row, to = x[i], out[i]
-        if target[i] == ignore:
-            for j in range(classes):
-                to[j] = 0
+def cross_entropy_backward(out, g, x, target, weight, ignore, smoothing, mean):  # type: ignore[no-untyped-def]
+    """The gradient by the logits; g is that of each row's loss, or one number, that of their sum or mean."""
+    share = 1 / weight_of(target, weight, ignore) if mean else 1.0
+    rows = max(1, _BLOCK // x.shape[1])
+    for block in prange((x.shape[0] + rows - 1) // rows):
+        here = slice(block * rows, (block + 1) * rows)
+        _gradients(out[here], g if len(g) == 1 else g[here], share, x[here], target[here], weight, ignore, smoothing)
+
+
+@kernel
+def _gradients(out, g, share, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
+    smooth = smoothing / len(weight) * _sum(weight)
+    _exponentials(out, x, np.empty(len(x), x.dtype))
+    for i in range(len(x)):
+        to, goal = out[i], target[i]
+        if goal == ignore:
+            to[:] = 0
         else:
-            peak = _largest(row)
-            own = (1 - smoothing) * weight[target[i]]
-            share = x.dtype.type(g[i] * (own + smoothing / classes * total_weight) / _total(row, peak))
-            for j in range(classes):
-                to[j] = share * exp(row[j] - peak)
+            h = share * (g[0] if len(g) == 1 else g[i])
+            own = (1 - smoothing) * weight[goal]
+            scale = x.dtype.type(h * (own + smooth) / _sum(to))
+            for j in range(len(to)):
+                to[j] *= scale
             if smoothing > 0:
-                for j in range(classes):
-                    to[j] -= g[i] * smoothing / classes * weight[j]
-            to[target[i]] -= g[i] * own
+                for j in range(len(to)):
+                    to[j] -= h * smoothing / len(to) * weight[j]
+            to[goal] -= h * own

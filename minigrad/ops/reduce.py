@@ -12,6 +12,7 @@ import numpy as np
 from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
+from minigrad.kernels import reduce as kernels
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import maximum, minimum
 from minigrad.ops.index import gather
@@ -56,7 +57,8 @@ def _reduced(x: Shape, *, dims: Shape, keepdim: bool) -> Shape:
 
 def _spread(g: Tensor, shape: Shape, dims: Shape) -> Tensor:
     """A reduced tensor back over the axes that were reduced."""
-    return expand(reshape(g, _reduced(shape, dims=dims, keepdim=True)), shape)
+    kept = _reduced(shape, dims=dims, keepdim=True)
+    return expand(g if g.shape == kept else reshape(g, kept), shape)
 
 
 def _samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -69,8 +71,10 @@ def _samples(rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample((rng.permutation(math.prod(shape)).reshape(shape) * 0.3 - 1.1,), {"dims": dims, "keepdim": keepdim})
 
 
-def _samples_with_empty(rng: np.random.Generator) -> Iterator[Sample]:
+def _sum_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield from _samples(rng)
+    for shape, dims in (((70, 2, 30), (0, 2)), ((70, 2, 5, 6), (0, 3)), ((70, 60), (0,)), ((2, 3, 700), (0, 2))):
+        yield Sample((rng.normal(size=shape),), {"dims": dims, "keepdim": False}, why="as large as kernels take")
     yield Sample((rng.normal(size=(0, 3)),), {"dims": (0,), "keepdim": False}, why="nothing to reduce")
 
 
@@ -108,12 +112,32 @@ def _counting(function: Any) -> Any:
     return lambda x, **where: function(x, **where, dtype=np.int64 if x.dtype.kind in "bui" else x.dtype)
 
 
+_plain_sum = _counting(np.add.reduce)  # what np.sum comes down to
+#: From so many numbers on numpy's sum over some leading and some last axes takes longer than a kernel.
+_LARGE = 1 << 12
+
+
+def _sum_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
+    if x.size >= _LARGE and x.dtype.char in "fd" and x.flags.c_contiguous and 0 < len(axis) < x.ndim:
+        kept = [i for i in range(x.ndim) if i not in axis]
+        first, last = kept[0], kept[-1]
+        if first and last - first < len(kept):  # the axes that stay are neighbours
+            count = math.prod(x.shape[first : last + 1])
+            out = np.empty(count, x.dtype)
+            if last == x.ndim - 1:
+                kernels.sum_rows(out, x.reshape(-1, count))
+            else:
+                kernels.sum_lines(out, x.reshape(math.prod(x.shape[:first]), count, -1))
+            return out.reshape(_reduced(x.shape, dims=axis, keepdim=keepdims))
+    return np.asarray(_plain_sum(x, axis=axis, keepdims=keepdims))
+
+
 _sum = _reduction(
     "sum",
-    _counting(np.add.reduce),  # what np.sum comes down to
+    _sum_forward,
     _folded(0, lambda a, b: a + b),
     {"x": lambda g, *, shapes, dims: _spread(g, shapes[0], dims)},
-    _samples_with_empty,
+    _sum_samples,
     "ReduceSum",
 )
 
@@ -165,7 +189,8 @@ def _prod_pull(g: Tensor, x: Tensor, *, dims: Shape) -> Tensor:
 
 
 def _prod_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    yield from _samples_with_empty(rng)
+    yield from _samples(rng)
+    yield Sample((rng.normal(size=(0, 3)),), {"dims": (0,), "keepdim": False}, why="nothing to reduce")
     yield Sample((np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 1.0]]),), {"dims": (1,), "keepdim": False}, why="zeros")
 
 
@@ -213,7 +238,8 @@ def sum_to(input: TensorBase, shape: Shape) -> Tensor:
     """Summed to a shape that broadcasts to this one: what undoes a broadcast."""
     lead = input.ndim - len(shape)
     dims = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and input.shape[lead + i] != 1)
-    return reshape(_sum(input, dims=dims, keepdim=False), shape)
+    out = _sum(input, dims=dims, keepdim=not lead)
+    return out if out.shape == shape else reshape(out, shape)
 
 
 # ------------------------------------------------------------------------------------------------ where the extreme is

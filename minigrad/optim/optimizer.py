@@ -76,6 +76,11 @@ class Optimizer:
         """Change one parameter's numbers and its state in place; a subclass says how."""
         raise NotImplementedError(f"{self._name} has no update")
 
+    def update_all(self, steps: list[tuple[Array, Array, dict[str, Any]]], group: dict[str, Any]) -> None:
+        """Change a group's parameters, each given with its gradient and state; a subclass may take several at once."""
+        for param, grad, state in steps:
+            self.update(param, grad, state, group)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient. A `closure` computes loss and gradients anew; its loss is given back."""
         loss = None
@@ -83,10 +88,10 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.update(p.array, p.grad.array, self.state.setdefault(p, {}), group)
-                    p.touched()
+            stepped = [p for p in group["params"] if p.grad is not None]
+            self.update_all([(p.array, p.grad.array, self.state.setdefault(p, {})) for p in stepped], group)
+            for p in stepped:
+                p.touched()
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:

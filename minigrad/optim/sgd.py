@@ -48,6 +48,17 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
+    def update_all(self, steps: list[tuple[Array, Array, dict[str, Any]]], group: dict[str, Any]) -> None:
+        """Small parameters that have a momentum already go together, which costs less than one by one."""
+        together = []
+        for param, grad, state in steps:
+            buffer = state.get("momentum_buffer")
+            if buffer is not None and group["momentum"] != 0 and kernels.is_small(param, grad, buffer):
+                together.append((param, grad, buffer))
+            else:
+                self.update(param, grad, state, group)
+        kernels.sgd_together(together, *self._settings(group, group["dampening"]))
+
     def update(self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step of one parameter."""
         buffer, dampening = None, group["dampening"]
@@ -56,14 +67,10 @@ class SGD(Optimizer):
                 state["momentum_buffer"] = np.zeros(param.shape, param.dtype)
                 dampening = 0.0  # the first gradient enters whole
             buffer = state["momentum_buffer"]
-        kernels.sgd(
-            param,
-            grad,
-            buffer,
-            lr=group["lr"],
-            momentum=group["momentum"],
-            dampening=dampening,
-            weight_decay=group["weight_decay"],
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-        )
+        kernels.sgd(param, grad, buffer, *self._settings(group, dampening))
+
+    @staticmethod
+    def _settings(group: dict[str, Any], dampening: float) -> tuple[float, float, float, float, float, bool]:
+        """As kernels take them; without momentum only rate, decay and sign count."""
+        rate, momentum, decay = float(group["lr"]), float(group["momentum"]), float(group["weight_decay"])
+        return rate, momentum, 1.0 - dampening, decay, -1.0 if group["maximize"] else 1.0, bool(group["nesterov"])

@@ -35,6 +35,8 @@ __all__ = ["by_input", "by_weight", "forward"]
 
 #: So many products at most are summed in one run before they are added to the others, for the sake of accuracy.
 _CHUNK = 48
+#: Fewer tiles than these for each thread are not shared out, but the planes of the result are.
+_APART = 32
 #: Up to so many bytes the window's points are kept, if they are used again.
 _READY = 1 << 23
 #: At least and at most so many bytes the points of inputs and cotangents take in the derivative by the weight: the last cache
@@ -132,30 +134,25 @@ class Windows(NamedTuple):
 
 
 @kernel(parallel=True)
-def _correlate_apart(out, source, weights, ready, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
-    """Each thread takes rows of tiles of its own, and no notice of the others."""
-    for part in prange(parts):
-        _own_rows(np.int64(part), out, source, weights, ready, bias, points[part], scratch[part], parts, group, rows, s, w)
+def _correlate(out, source, weights, ready, bias, points, scratch, doubt, apart, groups, rows, s, w):  # type: ignore[no-untyped-def]
+    for part in prange(len(doubt)):
+        _share_of_tiles(
+            np.int64(part), out, source, weights, ready, bias, points[part], scratch[part], doubt, apart, groups, rows, s, w
+        )
 
 
 @kernel
-def _own_rows(part, out, source, weights, ready, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
-    end = s.images * s.rows * (part + 1) // parts
-    for row in range(s.images * s.rows * part // parts, end, rows):
-        spread(0, 1, points, scratch, source, row, min(rows, end - row), group, s)
-        _multiply(0, 1, out, weights, ready, bias, points, scratch, row, min(rows, end - row), group, s, w)
-
-
-@kernel(parallel=True)
-def _correlate_together(out, source, weights, ready, bias, points, scratch, parts, group, rows, s, w):  # type: ignore[no-untyped-def]
-    """Threads share a chunk's points, where there are too few tiles for each to have its own: all make them, then all take from them."""
-    total = s.images * s.rows
-    for row in range(0, total, rows):
-        some = min(rows, total - row)
-        for part in prange(parts):
-            spread(np.int64(part), parts, points[0], scratch[part], source, row, some, group, s)
-        for part in prange(parts):
-            _multiply(np.int64(part), parts, out, weights, ready, bias, points[0], scratch[part], row, some, group, s, w)
+def _share_of_tiles(part, out, source, weights, ready, bias, points, scratch, doubt, apart, groups, rows, s, w):  # type: ignore[no-untyped-def]
+    """One thread's rows of tiles; or all of them, for its own planes of the result, where there are too few tiles to share."""
+    own, parts, first, end = part, len(doubt), 0, s.images * s.rows
+    if apart:
+        first, end = end * part // parts, end * (part + 1) // parts
+        part, parts = 0, 1
+    for group in range(groups):
+        for row in range(first, end, rows):
+            some = min(rows, end - row)
+            spread(0, 1, points, scratch, source, row, some, group, s)
+            doubt[own] += _multiply(part, parts, out, weights, ready, bias, points, scratch, row, some, group, s, w)
 
 
 @kernel
@@ -165,7 +162,7 @@ def _multiply(part, parts, out, weights, ready, bias, points, scratch, row, rows
     sums = scratch[: s.points * w.sums]
     own = scratch[len(sums) :][: s.points * w.factors]
     turned = scratch[len(sums) + len(own) :]
-    none = np.zeros(1, np.int64)
+    none, doubt = np.zeros(1, np.int64), out[0] * 0
     units = w.blocks * pieces
     for unit in range(units * part // parts, units * (part + 1) // parts):
         block, piece = unit // pieces, unit % pieces
@@ -173,7 +170,7 @@ def _multiply(part, parts, out, weights, ready, bias, points, scratch, row, rows
         for c in range(s.chunks):
             some = min(s.chunk, s.channels - c * s.chunk)
             if len(ready):
-                factors = ready[block * s.chunks + c]
+                factors = ready[group, block * s.chunks + c]
             else:
                 factors = own
                 _factors(own, turned, weights, block, c, some, group, s, w)
@@ -186,22 +183,27 @@ def _multiply(part, parts, out, weights, ready, bias, points, scratch, row, rows
                     run(kernel, to, points, at, w.inner, some, none, factor)
         shift = bias[group, block * w.vector :]
         for i in range(first, last):
-            _write(out, sums, turned, shift, row + i, (i - first) * s.columns, block, group, s, w)
+            doubt += _write(out, sums, turned, shift, row + i, (i - first) * s.columns, block, group, s, w)
+    return doubt
 
 
 @kernel(parallel=True)
-def _prepare(ready, weights, scratch, parts, group, s, w):  # type: ignore[no-untyped-def]
+def _prepare(ready, weights, scratch, s, w):  # type: ignore[no-untyped-def]
     """The points of all windows, which are few and used again."""
+    parts, groups, each = len(scratch), len(ready), ready.shape[1]
     for part in prange(parts):
-        for unit in range(len(ready) * part // parts, len(ready) * (part + 1) // parts):
-            some = min(s.chunk, s.channels - unit % s.chunks * s.chunk)
-            _factors(ready[unit], scratch[part], weights, unit // s.chunks, unit % s.chunks, some, group, s, w)
+        for unit in range(groups * each * part // parts, groups * each * (part + 1) // parts):
+            group, block, c = unit // each, unit % each // s.chunks, unit % s.chunks
+            some = min(s.chunk, s.channels - c * s.chunk)
+            _factors(ready[group, unit % each], scratch[part], weights, block, c, some, group, s, w)
 
 
 @kernel
 def _factors(factors, turned, weights, block, c, some, group, s, w):  # type: ignore[no-untyped-def]
     """The points of some windows: of a block of the result's planes and a chunk of channels."""
     outs = min(w.vector, w.outputs - block * w.vector)
+    if outs < w.vector:
+        turned[: some * w.taps * w.vector] = 0
     if w.across:
         squares = np.array([w.taps, w.vector, w.taps])
         for i in range(some):
@@ -232,45 +234,57 @@ def _write(out, sums, lines, shift, row, tile, block, group, s, w):  # type: ign
         if y < w.height:
             to, at = out[(plane * w.height + y) * w.width + w.first_x :], i * s.columns * w.step_x * w.vector
             run(w.turn, to, lines, at, squares, pixels, squares, lines)
+    return not_finite(lines[: w.step_y * s.columns * w.step_x * w.vector])
 
 
-def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> None:
-    """Cross-correlation, as `conv_direct.forward`."""
+@kernel
+def not_finite(numbers):  # type: ignore[no-untyped-def]
+    """0, or NaN if there is an Inf or NaN among the numbers."""
+    total = numbers[0] * 0
+    for i in range(len(numbers)):
+        total += numbers[i] * 0
+    return total
+
+
+def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> bool:
+    """Cross-correlation, as `conv_direct.forward`; whether the result is finite, without which it may not be right."""
     top, left = geometry.padding
-    _regions(out, x, w, bias, (-top, -left), geometry.groups, across=False)
+    return _regions(out, x, w, bias, (-top, -left), geometry.groups, across=False)
 
 
-def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
+def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> bool:
     """The derivative by the input: a cross-correlation of the cotangent with the window turned round."""
     top, left = (padding - reach + 1 for padding, reach in zip(geometry.padding, w.shape[2:], strict=True))
-    _regions(dx, g, w, None, (top, left), geometry.groups, across=True)
+    return _regions(dx, g, w, None, (top, left), geometry.groups, across=True)
 
 
-def _regions(out: Array, source: Array, w: Array, bias: Array | None, origin: Pair, groups: int, across: bool) -> None:
+def _regions(out: Array, source: Array, w: Array, bias: Array | None, origin: Pair, groups: int, across: bool) -> bool:
     source, w = np.ascontiguousarray(source), np.ascontiguousarray(w)
     inputs, outputs = source.shape[1] // groups, out.shape[1] // groups
     window, parts = (w.shape[2], w.shape[3]), get_num_threads()
+    doubt = np.zeros(parts, out.dtype)
     for down, along in regions(out.shape[2:], window, len(out)):
-        apart = len(out) * down.tiles >= parts and len(out) * down.tiles * along.tiles >= 32 * parts
+        rows = len(out) * down.tiles
+        apart = rows >= parts and rows * along.tiles >= _APART * parts
         s, many, v = _correlation(
-            parts if apart else 1, source.shape, out.shape, inputs, outputs, window, down, along, origin, across, out.dtype, machine_lanes(), interpreted()
-        )
+            parts if apart else 1, source.shape, out.shape, inputs, outputs, window, down, along, origin, across,
+            out.dtype, machine_lanes(), interpreted(),
+        )  # fmt: skip
         shift = np.zeros((groups, v.blocks * v.vector), out.dtype)
         if bias is not None:
             shift[:, :outputs] = bias.reshape(groups, outputs)
-        size = s.chunks * s.points * s.apart + v.together * s.chunk
-        points = _room((parts if apart else 1, size), out.dtype)
-        lines = max(s.reach_y * ((s.columns - 1) * s.step_x + s.reach_x) * s.chunk, 0)
+        points = _room((parts, s.chunks * s.points * s.apart + v.together * s.chunk), out.dtype)
+        lines = s.reach_y * ((s.columns - 1) * s.step_x + s.reach_x) * s.chunk
         turned = max(s.chunk * v.taps, v.step_y * v.step_x * s.columns) * v.vector
         scratch = _room((parts, max(lines, s.points * (v.sums + v.factors) + turned)), out.dtype)
-        again = len(out) * down.tiles > many and v.blocks * s.chunks * s.points * v.factors * out.itemsize <= _READY
-        ready = _room((v.blocks * s.chunks if again else 0, s.points * v.factors), out.dtype)
-        for group in range(groups):
-            if again:
-                _prepare(ready, w.reshape(-1), scratch, parts, group, s, v)
-            (_correlate_apart if apart else _correlate_together)(
-                out.reshape(-1), source.reshape(-1), w.reshape(-1), ready, shift, points, scratch, parts, group, many, s, v
-            )
+        units = v.blocks * s.chunks
+        again = rows > many and groups * units * s.points * v.factors * out.itemsize <= _READY
+        ready = _room((groups, units, s.points * v.factors) if again else (0, 0, 0), out.dtype)
+        if again:
+            _prepare(ready, w.reshape(-1), scratch, s, v)
+        flat = out.reshape(-1), source.reshape(-1), w.reshape(-1)
+        _correlate(*flat, ready, shift, points, scratch, doubt, apart, groups, many, s, v)
+    return bool(np.isfinite(doubt).all())
 
 
 # ------------------------------------------------------------------------------------------------ by weight
@@ -295,21 +309,21 @@ class Products(NamedTuple):
 
 
 @kernel(parallel=True, work=1)
-def _sum_weight(dw, x, g, totals, x_points, g_points, scratch, parts, group, rows, adds, s, c, p):  # type: ignore[no-untyped-def]
-    end = s.images * s.rows
+def _sum_weight(dw, x, g, totals, x_points, g_points, scratch, doubt, group, rows, adds, s, c, p):  # type: ignore[no-untyped-def]
+    end, parts = s.images * s.rows, len(doubt)
     for row in range(0, end, rows):
         some = min(rows, end - row)
         for part in prange(parts):
             spread(np.int64(part), parts, x_points, scratch[part], x, row, some, group, s)
             spread(np.int64(part), parts, g_points, scratch[part], g, row, some, group, c)
         for part in prange(parts):
-            _sums(np.int64(part), parts, dw, totals, x_points, g_points, scratch[part], group, row, some, adds, s, p)
+            _sums(np.int64(part), dw, totals, x_points, g_points, scratch[part], doubt, group, row, some, adds, s, p)
 
 
 @kernel
-def _sums(part, parts, dw, totals, x_points, g_points, scratch, group, row, rows, adds, s, p):  # type: ignore[no-untyped-def]
+def _sums(part, dw, totals, x_points, g_points, scratch, doubt, group, row, rows, adds, s, p):  # type: ignore[no-untyped-def]
     """One thread's part of the products of points: some blocks of filters with some chunks of channels."""
-    none, units, tiles = np.zeros(1, np.int64), p.blocks * s.chunks, rows * s.columns
+    none, units, tiles, parts = np.zeros(1, np.int64), p.blocks * s.chunks, rows * s.columns, len(doubt)
     for unit in range(units * part // parts, units * (part + 1) // parts):
         block, c = unit // s.chunks, unit % s.chunks
         some = min(s.chunk, s.channels - c * s.chunk)
@@ -325,7 +339,7 @@ def _sums(part, parts, dw, totals, x_points, g_points, scratch, group, row, rows
                     to = total[q * p.apart + k * p.vector :][: p.together * p.vector]
                     run(kernel, to, x_points, at + k, p.inner, count, none, factor)
         if row + rows == s.images * s.rows:
-            _write_weight(dw, total, scratch, block, c, group, adds, s, p)
+            doubt[part] += _write_weight(dw, total, scratch, block, c, group, adds, s, p)
 
 
 @kernel
@@ -338,10 +352,11 @@ def _write_weight(dw, total, scratch, block, c, group, adds, s, p):  # type: ign
         run(p.back, to, total, k * p.vector, p.back_steps, p.vector // s.lanes, p.back_strides, scratch)
     first = ((group * p.filters + block * p.vector) * s.channels + c * s.chunk) * p.taps
     each = s.channels * p.taps
+    doubt = not_finite(scratch[: length * p.vector])
     if not adds:
         squares = np.array([p.vector, each, outs])
         run(s.turn, dw[first:], scratch, 0, squares, length, squares, scratch)
-        return
+        return doubt
     turned = scratch[length * p.vector :]
     squares = np.array([p.vector, length, outs])
     run(s.turn, turned, scratch, 0, squares, length, squares, scratch)
@@ -349,12 +364,14 @@ def _write_weight(dw, total, scratch, block, c, group, adds, s, p):  # type: ign
         to, more = dw[first + f * each :][:length], turned[f * length : (f + 1) * length]
         for i in range(len(to)):
             to[i] += more[i]
+    return doubt
 
 
-def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
+def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> bool:
     """The derivative by the weight: the sum over all tiles of an input tile's points times a cotangent tile's."""
     g, x = np.ascontiguousarray(g), np.ascontiguousarray(x)
     parts, groups, result = get_num_threads(), geometry.groups, np.empty(dw.shape, dw.dtype)
+    doubt = np.zeros(parts, dw.dtype)
     for i, (down, along) in enumerate(regions(g.shape[2:], dw.shape[2:], len(x))):
         s, c, many, p = _by_weight(
             x.shape, g.shape, dw.shape, geometry, down, along, dw.dtype, machine_lanes(), interpreted()
@@ -366,8 +383,9 @@ def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
         scratch = _room((parts, max(lines, 2 * s.chunk * p.taps * p.vector)), dw.dtype)
         arrays = result.reshape(-1), x.reshape(-1), g.reshape(-1), totals, x_points, g_points, scratch
         for group in range(groups):
-            _sum_weight(*arrays, parts, group, many, i > 0, s, c, p)
+            _sum_weight(*arrays, doubt, group, many, i > 0, s, c, p)
     dw[...] = result
+    return bool(np.isfinite(doubt).all() and np.isfinite(result).all())
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -3,12 +3,13 @@
     x (N, C, H, W), w (F, C / groups, R, S) -> out (N, F, Ho, Wo)
 
 There are several ways to calculate them, a module each; the table in `conv_table` chooses by the task, unless an algorithm
-is asked for.
+is asked for. Winograd's transforms carry an Inf or NaN (or an overflow) into neighbours that don't see it: where its result
+is not finite, the direct way calculates it again.
 """
 
 from __future__ import annotations
 
-from minigrad.kernels import conv_direct
+from minigrad.kernels import conv_direct, conv_winograd
 from minigrad.kernels.conv_table import ALGORITHMS, Task, choose, limits
 from minigrad.kernels.frames import Array, Geometry, output_length
 from minigrad.kernels.vector import machine_lanes
@@ -32,7 +33,12 @@ Shape = tuple[int, ...]
 def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry, algorithm: str | None = None) -> None:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
     if out.size and w.size:
-        way = choose(task_of("forward", x.shape, w.shape, out.shape, geometry, x.itemsize), algorithm)
+        task = task_of("forward", x.shape, w.shape, out.shape, geometry, x.itemsize)
+        way = choose(task, algorithm)
+        if way == "winograd":
+            if conv_winograd.forward(out, x, w, bias, geometry):
+                return
+            way = choose(task, "direct")
         conv_direct.forward(way, out, x, w, bias, geometry)
     elif out.size:  # no channels, nothing to sum
         out[...] = 0 if bias is None else bias[:, None, None]
@@ -41,7 +47,12 @@ def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometr
 def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the input: each cotangent spread over the window that it came from."""
     if dx.size and w.size:
-        way = choose(task_of("input", dx.shape, w.shape, g.shape, geometry, g.itemsize), algorithm)
+        task = task_of("input", dx.shape, w.shape, g.shape, geometry, g.itemsize)
+        way = choose(task, algorithm)
+        if way == "winograd":
+            if conv_winograd.by_input(dx, g, w, geometry):
+                return
+            way = choose(task, "direct")
         conv_direct.by_input(way, dx, g, w, geometry)
     else:
         dx[...] = 0
@@ -50,7 +61,12 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
 def conv2d_weight(dw: Array, g: Array, x: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the weight, summed over images and pixels."""
     if g.size and x.size and dw.size:
-        way = choose(task_of("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize), algorithm)
+        task = task_of("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize)
+        way = choose(task, algorithm)
+        if way == "winograd":
+            if conv_winograd.by_weight(dw, g, x, geometry):
+                return
+            way = choose(task, "direct")
         conv_direct.by_weight(way, dw, g, x, geometry)
     else:
         dw[...] = 0

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from minigrad.kernels.frames import Geometry, Pair
+from minigrad.kernels.winograd_matrices import LARGEST
+from minigrad.kernels.winograd_tiles import products
 
 __all__ = ["ALGORITHMS", "DIRECT", "Task", "choose", "limits"]
 
@@ -80,7 +82,25 @@ def _pixels_pay(task: Task) -> bool:
     return by_pixels < by_filters
 
 
+def _winograd_can(task: Task) -> bool:
+    return _plain(task) and task.geometry.dilation == (1, 1) and 2 <= max(task.window) < LARGEST
+
+
+def _winograd_pays(task: Task) -> bool:
+    """Clearly fewer products than the direct way, and enough of them for what its transforms cost."""
+    result = task.image if task.kind == "input" else task.size
+    lanes = task.lanes * 4 // task.itemsize
+    if min(task.channels, task.filters) < 2 * lanes:
+        return False
+    direct = task.batch * math.prod(result) * math.prod(task.window)
+    return products(result, task.window, task.batch) < _WORTH * direct
+
+
+#: Part of the direct way's products that Winograd's may take, being more slowly done.
+_WORTH = 0.6
+
 _TABLE: tuple[_Row, ...] = (
+    _Row("winograd", _winograd_can, _winograd_pays, "stride 1 and dilation 1, windows up to 7, not 1x1"),
     _Row("pixels", _plain, _pixels_pay, "stride 1"),
     _Row("filters", lambda task: True, lambda task: True),
 )

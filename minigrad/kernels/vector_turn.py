@@ -169,5 +169,3 @@ def _turn(emit: Emitter, to: Any, to_step: Any, source: Any, from_step: Any, siz
         half *= 2
     for i, line in enumerate(lines):
         emit.store(line, emit.moved(to, b.mul(emit.number(i), to_step)))
-
-

@@ -4,9 +4,9 @@
 
 A sum of products of polynomials is known from its remainders modulo factors that have no root in common (Toom and Cook; S.
 Winograd, *Arithmetic Complexity of Computations*, 1980): ``x - p`` costs one product, a quadratic three (Karatsuba), the
-highest coefficient ("x - infinity") one. The usual choice of linear factors alone (Lavin and Gray, 2016) takes the fewest
-products but needs points away from the unit circle as soon as there are more than two besides 0 and infinity: large powers cancel, and
-F(4, 3) at 0, 1, -1, 2, -2 loses a digit. Here all roots lie at 0, infinity and on the unit circle, the quadratics' too:
+highest coefficient ("x - infinity") one. Linear factors alone (Lavin and Gray, 2016) take the fewest products, but from the
+third on their points lie off the unit circle: large powers cancel, and F(4, 3) at 0, 1, -1, 2, -2 loses a digit. Here all
+roots lie at 0, infinity and on the unit circle, the quadratics' too:
 
     n = m + r - 1    factors                                products    for example
     4                x, x - 1, x + 1, inf                    4           F(2, 3): 1.5 times fewer products
@@ -52,7 +52,7 @@ LARGEST = max(SIZES)
 
 
 class Transforms(NamedTuple):
-    """Three matrices that make convolution a product element by element; in two dimensions each is applied to rows and columns."""
+    """Three matrices that make convolution a product element by element; in two dimensions for rows and columns."""
 
     inputs: Matrix  # (products, m + r - 1)
     taps: Matrix  # (products, r)

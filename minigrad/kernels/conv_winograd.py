@@ -107,7 +107,7 @@ def _share_of_tiles(part, out, source, weights, ready, bias, points, scratch, do
 
 @kernel
 def _multiply(part, parts, out, weights, ready, bias, points, scratch, row, rows, group, s, w):  # type: ignore[no-untyped-def]
-    """One thread's part of the products, and the way back: blocks of the result's planes, and parts of rows if blocks are few."""
+    """One thread's part of the products, and the way back: of blocks of planes, and of rows if blocks are few."""
     pieces = parts if w.blocks % parts else 1
     sums = scratch[: s.points * w.sums]
     own = scratch[len(sums) :][: s.points * w.factors]

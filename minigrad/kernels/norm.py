@@ -1,4 +1,4 @@
-"""Normalisation loops over (N, C, L). Statistics are summed plane by plane, and the planes' sums in float64."""
+"""Batch normalisation over (N, C, L). Statistics are summed plane by plane, and the planes' sums in float64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.jit import kernel, prange
 
-__all__ = ["batch_norm", "batch_norm_input", "batch_norm_weight", "lrn", "lrn_input"]
+__all__ = ["batch_norm", "batch_norm_input", "batch_norm_weight"]
 
 
 @kernel(parallel=True, work=3)
@@ -76,64 +76,3 @@ def batch_norm_weight(dw, g, x, mean, rstd):  # type: ignore[no-untyped-def]
     """``sum(g * xhat)`` in each channel."""
     for c in prange(x.shape[1]):
         dw[c] = _moments(g, x, c, x.dtype.type(mean[c]))[1] * rstd[c]
-
-
-@kernel
-def _brackets(s, x, size, alpha, k):  # type: ignore[no-untyped-def]
-    """``k + alpha / size * (sum of squares over neighbouring channels)`` for one image: (C, L)."""
-    channels, length = x.shape
-    scale, offset = x.dtype.type(alpha / size), x.dtype.type(k)
-    for c in range(channels):
-        for p in range(length):
-            s[c, p] = 0
-        for j in range(max(0, c - size // 2), min(channels, c + (size - 1) // 2 + 1)):
-            for p in range(length):
-                s[c, p] += x[j, p] * x[j, p]
-        for p in range(length):
-            s[c, p] = offset + scale * s[c, p]
-
-
-@kernel
-def _power(s, beta):  # type: ignore[no-untyped-def]
-    """``s ** -beta``; the paper's 3/4 by two square roots, which cost far less than a power."""
-    if beta == 0.75:
-        root = math.sqrt(s)
-        return 1 / (root * math.sqrt(root))
-    return math.pow(s, -beta)
-
-
-@kernel(parallel=True)
-def lrn(out, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
-    """Krizhevsky et al. 2012, section 3.3, alpha divided by the size as in PyTorch."""
-    n, channels, length = x.shape
-    for i in prange(n):
-        s = np.empty((channels, length), x.dtype)
-        _brackets(s, x[i], size, alpha, k)
-        for c in range(channels):
-            for p in range(length):
-                out[i, c, p] = x[i, c, p] * _power(s[c, p], beta)
-
-
-@kernel(parallel=True)
-def lrn_input(dx, g, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
-    """``g_i s_i^-beta - 2 alpha/n beta a_i * sum over windows j that hold i of g_j a_j s_j^(-beta-1)``."""
-    n, channels, length = x.shape
-    scale = x.dtype.type(2 * alpha / size * beta)
-    for i in prange(n):
-        s = np.empty((channels, length), x.dtype)
-        _brackets(s, x[i], size, alpha, k)
-        t = np.empty((channels, length), x.dtype)
-        for c in range(channels):
-            for p in range(length):
-                power = _power(s[c, p], beta)
-                t[c, p] = g[i, c, p] * x[i, c, p] * power / s[c, p]
-                s[c, p] = power
-        for c in range(channels):
-            for p in range(length):
-                dx[i, c, p] = 0
-            for j in range(max(0, c - (size - 1) // 2), min(channels, c + size // 2 + 1)):
-                for p in range(length):
-                    dx[i, c, p] += t[j, p]
-            for p in range(length):
-                own = g[i, c, p] * s[c, p]
-                dx[i, c, p] = own - scale * x[i, c, p] * dx[i, c, p]

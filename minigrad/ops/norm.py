@@ -12,6 +12,7 @@ from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import norm as kernels
+from minigrad.kernels import response
 from minigrad.kernels.memory import empty
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import mul, square, sub
@@ -253,13 +254,13 @@ def _lrn_shape(*shapes: Shape, size: int, **_: Any) -> Shape:
 def _lrn_forward(x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
     _lrn_shape(x.shape, size=size)
     out = empty(x.shape, x.dtype)
-    kernels.lrn(_flat(out), _flat(x), size, float(alpha), float(beta), float(k))
+    response.lrn(_flat(out), _flat(x), size, float(alpha), float(beta), float(k))
     return out
 
 
 def _lrn_input_forward(g: Array, x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
     dx = empty(x.shape, x.dtype)
-    kernels.lrn_input(_flat(dx), _flat(g), _flat(x), size, float(alpha), float(beta), float(k))
+    response.lrn_input(_flat(dx), _flat(g), _flat(x), size, float(alpha), float(beta), float(k))
     return dx
 
 

@@ -1,7 +1,6 @@
 """Kernels of pooling and normalisation where their ways begin and end: against plain numpy in float64."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 

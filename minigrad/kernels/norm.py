@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from minigrad.jit import kernel, prange
 
 __all__ = ["batch_norm", "batch_norm_input", "batch_norm_weight"]

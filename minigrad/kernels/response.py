@@ -23,7 +23,7 @@ _STRETCH, _WHOLE, _TOGETHER = 1024, 64, 5
 @kernel(parallel=True)
 def lrn(out, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
     """``x_i s_i^-beta``, s being ``k + alpha / size * (sum of squares over neighbouring channels)``."""
-    n, channels, length = x.shape
+    n, _, length = x.shape
     parts = (length + _STRETCH - 1) // _STRETCH
     for unit in prange(n * parts):
         begin, end = length * (unit % parts) // parts, length * (unit % parts + 1) // parts
@@ -98,7 +98,7 @@ def _powers(s, squares, scale, offset, beta):  # type: ignore[no-untyped-def]
 @kernel(parallel=True)
 def lrn_input(dx, g, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
     """``g_i s_i^-beta - 2 alpha/n beta x_i * sum over windows j that hold i of g_j x_j s_j^(-beta-1)``."""
-    n, channels, length = x.shape
+    n, _, length = x.shape
     parts = (length + _STRETCH - 1) // _STRETCH
     for unit in prange(n * parts):
         begin, end = length * (unit % parts) // parts, length * (unit % parts + 1) // parts

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import minigrad as mg
+from minigrad.core import make_tensor
 from minigrad.jit import interpreted, late
 from minigrad.kernels import windows
 from minigrad.op import REGISTRY
@@ -51,6 +53,39 @@ def test_response_normalisation_keeps_nan_and_large_numbers_to_their_windows():
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(dx[0, :, 1, 0])), range(9))
     assert np.isfinite(out[0, :, [0, 2]]).all() and np.isfinite(dx[0, :, [0, 2]]).all()
     np.testing.assert_array_equal(np.flatnonzero(out[0, :, 2, 0] == 0), [7, 8, 9, 10, 11])
+
+
+# ---------------------------------------------------------------------------------------------- batch normalisation
+
+
+@given(st.integers(1, 4), st.sampled_from([1, 3, 4, 7, 8, 33, 70]), st.sampled_from([2, 9, 50]), KINDS, SEEDS)
+def test_batch_normalisation_of_a_few_channels_at_a_time(n, channels, length, kind, seed):
+    rng = np.random.default_rng(seed)
+    x, g = (rng.normal(size=(n, channels, length)).astype(kind) for _ in range(2))
+    w, b = (rng.normal(size=channels).astype(kind) for _ in range(2))
+    wide = [a.astype(np.float64) for a in (x, w, b, g)]
+    out, mean, rstd = REGISTRY["batch_norm"].forward(x, w, b, eps=1e-2)
+    for found, exact in zip((out, mean, rstd), REGISTRY["batch_norm"].reference(*wide[:3], eps=1e-2), strict=True):
+        agree(found.astype(kind), exact, kind, 4)
+    exact = (
+        REGISTRY["batch_norm_input"].reference(wide[3], *wide[:2], eps=1e-2),
+        REGISTRY["batch_norm_weight"].reference(wide[3], wide[0], eps=1e-2),
+        wide[3].sum(axis=(0, 2)),
+    )
+    leaves = [make_tensor(a).requires_grad_() for a in (x, w, b)]
+    pulled = mg.batch_norm(leaves[0], None, None, *leaves[1:], training=True, eps=1e-2)
+    for create_graph in (True, False):  # by operations, and all at once
+        found = mg.grad(pulled, leaves, make_tensor(g), create_graph=create_graph)
+        for part, wanted in zip(found, exact, strict=True):
+            agree(part.array, wanted, kind, 10)
+    pulled = mg.batch_norm(leaves[0].detach(), None, None, leaves[1], leaves[2].detach(), training=True, eps=1e-2)
+    agree(mg.grad(pulled, leaves[1], make_tensor(g))[0].array, exact[1], kind, 10)
+
+
+def test_batch_normalisation_in_half_precision_is_pulled_back():
+    x, w, b = (mg.ones(*shape, dtype=np.float16).requires_grad_() for shape in ((3, 2), (2,), (2,)))
+    mg.batch_norm(x, None, None, w, b, training=True).sum().backward()
+    assert x.grad.dtype == np.float16 and b.grad.tolist() == [3, 3] and w.grad.tolist() == [0, 0]
 
 
 # ---------------------------------------------------------------------------------------------- pooling

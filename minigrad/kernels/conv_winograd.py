@@ -112,7 +112,7 @@ def _multiply(part, parts, out, weights, ready, bias, points, scratch, row, rows
     sums = scratch[: s.points * w.sums]
     own = scratch[len(sums) :][: s.points * w.factors]
     turned = scratch[len(sums) + len(own) :]
-    none, doubt = np.zeros(1, np.int64), out[0] * 0
+    none, doubt = np.zeros(1, np.int64), 0.0
     units = w.blocks * pieces
     for unit in range(units * part // parts, units * (part + 1) // parts):
         block, piece = unit // pieces, unit % pieces

@@ -71,7 +71,7 @@ def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ig
                 run(s.turn, lines[i * line + left * s.chunk :], source, at, squares, some, squares, lines)
         for tx in range(s.columns):
             to = points[piece * s.points * s.apart + (tile + tx) * s.chunk :]
-            run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, (some + s.lanes - 1) // s.lanes, s.strides, lines)
+            run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, s.chunk // s.lanes, s.strides, lines)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""The micro-kernel, compiled for every width of vectors, against its own loop nest in plain Python."""
+"""The micro-kernels, compiled for every width of vectors, against their own loop nests in plain Python."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad.jit import kernel, python_mode
-from minigrad.kernels import conv, conv_filters, conv_pixels, vector
+from minigrad.kernels import (
+    conv,
+    conv_direct,
+    conv_filters,
+    conv_images,
+    conv_pixels,
+    conv_winograd,
+    conv_winograd_weight,
+    vector,
+)
+from minigrad.kernels.lanes import Fold, Scatter, Turn
 from minigrad.kernels.vector import Block, run
 from minigrad.op import REGISTRY
 
@@ -37,10 +47,32 @@ def test_a_compiled_block_is_its_loop_nest(data, seed):
         np.testing.assert_allclose(tile, expected, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-5)
 
 
+@given(st.data(), st.sampled_from([2, 4, 8, 16]), st.sampled_from(["float32", "float64"]), st.integers(0, 2**32 - 1))
+def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed):
+    shape = data.draw(
+        st.one_of(
+            st.builds(Scatter, st.integers(1, 6), st.integers(1, 3), st.integers(1, 2), st.just(lanes), st.just(dtype)),
+            st.builds(Turn, st.booleans(), st.just(lanes), st.just(dtype)),
+            st.builds(Fold, st.just(lanes), st.just(dtype)),
+        )
+    )
+    count = data.draw(st.integers(0, 3))
+    rng = np.random.default_rng(seed)
+    source, weights = rng.normal(size=1000).astype(dtype), rng.normal(size=100).astype(dtype)
+    inner, rows = rng.integers(0, 200, count * lanes), rng.permutation(count * lanes) * lanes
+    found = rng.normal(size=1000).astype(dtype)
+    expected = found.copy()
+    with python_mode():
+        once(shape.handle, expected, source, 7, inner, count, rows, weights)
+    once(shape.handle, found, source, 7, inner, count, rows, weights)
+    exact = isinstance(shape, Turn)  # nothing is summed, at most a number added
+    np.testing.assert_allclose(found, expected, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-5)
+
+
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (conv, conv_filters, conv_pixels, vector):
+    for module in (conv, conv_direct, conv_filters, conv_images, conv_pixels, conv_winograd, conv_winograd_weight, vector):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):

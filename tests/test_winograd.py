@@ -13,7 +13,7 @@ from minigrad.jit import get_num_threads, kernel, python_mode
 from minigrad.kernels import conv, conv_winograd, conv_winograd_weight, vector
 from minigrad.kernels.frames import Geometry
 from minigrad.kernels.vector import run
-from minigrad.kernels.vector_turn import Nested, Turn
+from minigrad.kernels.vector_nested import Nested, Transpose
 from minigrad.kernels.winograd_matrices import LARGEST, SIZES, apply, product, transforms, transposed
 from minigrad.kernels.winograd_tiles import regions
 
@@ -125,7 +125,7 @@ def test_a_matrix_is_turned(rows, columns, machine):
     lanes, kind = machine
     source, to = np.arange(3 + rows * 41, dtype=kind), np.full(columns * 43, -1, kind)
     inner = np.array([41, 43, columns])
-    found = both(Turn(lanes, kind), to, source, 3, inner, rows, inner, source)
+    found = both(Transpose(lanes, kind), to, source, 3, inner, rows, inner, source)
     np.testing.assert_array_equal(found.reshape(columns, 43)[:, :rows], source[3:].reshape(rows, 41)[:, :columns].T)
     assert (found.reshape(columns, 43)[:, rows:] == -1).all()
 

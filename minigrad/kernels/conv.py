@@ -9,6 +9,8 @@ is not finite, the direct way calculates it again.
 
 from __future__ import annotations
 
+import functools
+
 from minigrad.kernels import conv_direct, conv_winograd
 from minigrad.kernels.conv_table import ALGORITHMS, Task, choose, limits
 from minigrad.kernels.frames import Array, Geometry, output_length
@@ -33,12 +35,12 @@ Shape = tuple[int, ...]
 def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry, algorithm: str | None = None) -> None:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
     if out.size and w.size:
-        task = task_of("forward", x.shape, w.shape, out.shape, geometry, x.itemsize)
-        way = choose(task, algorithm)
+        shapes = x.shape, w.shape, out.shape, geometry, x.itemsize, machine_lanes()
+        way = _way("forward", *shapes, algorithm)
         if way == "winograd":
             if conv_winograd.forward(out, x, w, bias, geometry):
                 return
-            way = choose(task, "direct")
+            way = _way("forward", *shapes, "direct")
         conv_direct.forward(way, out, x, w, bias, geometry)
     elif out.size:  # no channels, nothing to sum
         out[...] = 0 if bias is None else bias[:, None, None]
@@ -47,12 +49,12 @@ def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometr
 def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the input: each cotangent spread over the window that it came from."""
     if dx.size and w.size:
-        task = task_of("input", dx.shape, w.shape, g.shape, geometry, g.itemsize)
-        way = choose(task, algorithm)
+        shapes = dx.shape, w.shape, g.shape, geometry, g.itemsize, machine_lanes()
+        way = _way("input", *shapes, algorithm)
         if way == "winograd":
             if conv_winograd.by_input(dx, g, w, geometry):
                 return
-            way = choose(task, "direct")
+            way = _way("input", *shapes, "direct")
         conv_direct.by_input(way, dx, g, w, geometry)
     else:
         dx[...] = 0
@@ -61,12 +63,12 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
 def conv2d_weight(dw: Array, g: Array, x: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the weight, summed over images and pixels."""
     if g.size and x.size and dw.size:
-        task = task_of("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize)
-        way = choose(task, algorithm)
+        shapes = x.shape, dw.shape, g.shape, geometry, g.itemsize, machine_lanes()
+        way = _way("weight", *shapes, algorithm)
         if way == "winograd":
             if conv_winograd.by_weight(dw, g, x, geometry):
                 return
-            way = choose(task, "direct")
+            way = _way("weight", *shapes, "direct")
         conv_direct.by_weight(way, dw, g, x, geometry)
     else:
         dw[...] = 0
@@ -77,3 +79,11 @@ def task_of(kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, items
     filters = w[0] // geometry.groups
     image, window, size = (x[2], x[3]), (w[2], w[3]), (out[2], out[3])
     return Task(kind, x[0], w[1], filters, window, image, size, geometry, itemsize, machine_lanes())
+
+
+@functools.lru_cache(maxsize=4096)
+def _way(
+    kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, itemsize: int, lanes: int, algorithm: str | None
+) -> str:
+    """What `choose` says, found by shapes: making a task takes longer."""
+    return choose(task_of(kind, x, w, out, geometry, itemsize), algorithm)

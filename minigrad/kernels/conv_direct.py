@@ -18,79 +18,101 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.kernels import conv_filters, conv_pixels
-from minigrad.kernels.frames import Array, Frame, Geometry, Pair, frame_of, offsets
+from minigrad.jit import get_num_threads
+from minigrad.kernels import conv_filters, conv_images, conv_pixels
+from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, offsets
+from minigrad.kernels.packing import Source
+from minigrad.kernels.vector import machine_lanes
 
 __all__ = ["by_input", "by_weight", "forward"]
+
+Shape = tuple[int, ...]
+Type = np.dtype[Any]
 
 
 def forward(way: str, out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> None:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
-    stride, padding, dilation, groups = geometry
-    frame = frame_of(x, padding)
-    offset = np.zeros(len(w), out.dtype) if bias is None else np.ascontiguousarray(bias)
-    inner = _taps(w.shape[1:], dilation, frame)
-    taps = w.reshape(groups, w.shape[0] // groups, len(inner)).transpose(0, 2, 1)
-    _correlate(way, out, x, taps, offset, inner, frame, out.shape[2:], (0, 0), (1, 1), stride)
+    x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
+    if way == "images":
+        conv_images.forward(out, x, w, bias, geometry)
+        return
+    offset = _nothing(len(w), out.dtype) if bias is None else np.ascontiguousarray(bias)
+    _forward_plan(way, out.shape, x.shape, w.shape, geometry, out.dtype, machine_lanes(), get_num_threads()).run(
+        out, x, w, offset
+    )
 
 
 def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
     """The derivative by the input: each cotangent spread over the window that it came from."""
-    stride, groups = geometry.stride, geometry.groups
-    nothing = np.zeros(dx.shape[1], dx.dtype)
-    grouped = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
-    for phase in itertools.product(range(min(stride[0], dx.shape[2])), range(min(stride[1], dx.shape[3]))):
-        reach = _reach(phase, dx.shape[2:], g.shape[2:], grouped.shape[1], w.shape[2:], geometry[:3])
-        taps = grouped[:, :, :, reach.rows, reach.columns]  # (groups, F / groups, C / groups, rows, columns)
-        taps = taps.transpose(0, 1, 3, 4, 2).reshape(groups, len(reach.inner), w.shape[1])
-        _correlate(way, dx, g, taps, nothing, reach.inner, reach.frame, reach.size, phase, stride, (1, 1))
+    g, w = np.ascontiguousarray(g), np.ascontiguousarray(w)
+    if way == "images":
+        conv_images.by_input(dx, g, w, geometry)
+        return
+    nothing = _nothing(dx.shape[1], dx.dtype)
+    for each in _input_plan(way, dx.shape, g.shape, w.shape, geometry, dx.dtype, machine_lanes(), get_num_threads()):
+        each.run(dx, g, w, nothing)
 
 
 def by_weight(way: str, dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     """The derivative by the weight, summed image by image."""
     g, x = np.ascontiguousarray(g), np.ascontiguousarray(x)
-    if way == "pixels":
-        conv_pixels.weight(dw, g, x, geometry)
-        if np.isfinite(dw).all():
-            return
-        # Beside the image zeros were multiplied with pixels of the next row: of an Inf they would make a NaN too many.
+    if way == "images":
+        conv_images.by_weight(dw, g, x, geometry)
+        return
+    if way == "pixels" and conv_pixels.weight(dw, g, x, geometry):
+        return
     conv_filters.weight(dw, g, x, geometry)
 
 
-def _correlate(
-    way: str,
-    out: Array,
-    source: Array,
-    taps: Array,
-    bias: Array,
-    inner: Array,
-    frame: Frame,
-    count: tuple[int, ...],
-    first: Pair,
-    spacing: Pair,
-    step: Pair,
-) -> None:
-    if not out.size or 0 in count:
-        return
-    source = np.ascontiguousarray(source)
-    if way == "pixels":
-        conv_pixels.correlate(out, source, taps, bias, inner, frame)
-    else:
-        conv_filters.correlate(out, source, taps, bias, inner, frame, (count[0], count[1]), first, spacing, step)
+@functools.lru_cache(maxsize=256)
+def _nothing(count: int, dtype: Type) -> Array:
+    return np.zeros(count, dtype)
 
 
-# ------------------------------------------------------------------------------------------------ tables of offsets
+# ------------------------------------------------------------------------------------------------ what follows from shapes
+
+_Correlation = conv_filters.Correlation | conv_pixels.Correlation
 
 
 @functools.lru_cache(maxsize=1024)
-def _taps(weight: tuple[int, int, int], dilation: Pair, frame: Frame) -> Array:
-    """Where a window's taps lie in a frame."""
-    channels, r, s = weight
-    return offsets(channels, np.arange(r) * dilation[0], np.arange(s) * dilation[1], frame)
+def _forward_plan(
+    way: str, out: Shape, x: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int
+) -> _Correlation:
+    stride, padding, dilation, groups = geometry
+    filters, (channels, r, s) = w[0] // groups, w[1:]
+    frame = Frame(x[2] + 2 * padding[0], x[3] + 2 * padding[1], *padding)
+    inner = offsets(channels, np.arange(r) * dilation[0], np.arange(s) * dilation[1], frame)
+    source = Source(np.arange(len(inner)), filters, len(inner), groups, filters * len(inner))
+    return _plan(way, out, x, source, inner, Places(frame, (out[2], out[3]), (0, 0), (1, 1), stride), dtype, lanes)
+
+
+@functools.lru_cache(maxsize=1024)
+def _input_plan(
+    way: str, dx: Shape, g: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int
+) -> tuple[_Correlation, ...]:
+    """One for each phase of the stride that has pixels."""
+    stride, groups = geometry.stride, geometry.groups
+    filters, window = w[0] // groups, w[1] * w[2] * w[3]
+    plans = []
+    for phase in itertools.product(range(min(stride[0], dx[2])), range(min(stride[1], dx[3]))):
+        rows, columns, inner, frame, size = _reach(phase, dx[2:], g[2:], filters, w[2:], geometry[:3])
+        taps = np.arange(w[2] * w[3]).reshape(w[2:])[rows, columns].reshape(-1)
+        at = (np.arange(filters)[:, None] * window + taps).reshape(-1)
+        source = Source(at, w[1], w[2] * w[3], groups, filters * window)
+        plans.append(_plan(way, dx, g, source, inner, Places(frame, size, phase, stride, (1, 1)), dtype, lanes))
+    return tuple(plans)
+
+
+def _plan(
+    way: str, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int
+) -> _Correlation:
+    if way == "pixels":
+        return conv_pixels.Correlation.of(out, x, source, inner, places, dtype, lanes)
+    return conv_filters.Correlation.of(out, x, source, inner, places, dtype, lanes)
 
 
 class _Reach(NamedTuple):
@@ -103,8 +125,7 @@ class _Reach(NamedTuple):
     size: Pair
 
 
-@functools.lru_cache(maxsize=1024)
-def _reach(phase: Pair, image: Pair, size: Pair, filters: int, window: Pair, geometry: tuple[Pair, Pair, Pair]) -> _Reach:
+def _reach(phase: Pair, image: Shape, size: Shape, filters: int, window: Shape, geometry: tuple[Pair, Pair, Pair]) -> _Reach:
     reach = [_reaching(*each) for each in zip(phase, window, *geometry, strict=True)]
     count = [-(-(n - a) // s) for n, a, s in zip(image, phase, geometry[0], strict=True)]
     (rows, steps_y), (columns, steps_x) = reach

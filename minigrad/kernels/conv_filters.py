@@ -7,69 +7,82 @@ is calculated filter by filter must be turned round on its way into (N, F, H, W)
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import kernel, prange
-from minigrad.kernels.frames import Array, Frame, Geometry, Pair, frame_of, lay, offsets, shares
+from minigrad.jit import get_num_threads, kernel, prange
+from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, lay, offsets, shares
+from minigrad.kernels.memory import empty
+from minigrad.kernels.packing import Packing, Source, pack
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
 
-__all__ = ["correlate", "weight"]
+__all__ = ["Correlation", "weight"]
+
+Shape = tuple[int, ...]
+Type = np.dtype[Any]
 
 #: So many output pixels at least are summed in one run of a block by the weight's gradient.
 _LONG = 1024
 
 
-def correlate(
-    out: Array,
-    source: Array,
-    taps: Array,
-    bias: Array,
-    inner: Array,
-    frame: Frame,
-    count: Pair,
-    first: Pair,
-    spacing: Pair,
-    step: Pair,
-) -> None:
-    """``out[n, f, first + spacing * t] = bias[f] + sum over k of taps[k, f] * source[n, step * t + inner[k]]``, framed.
+class Correlation(NamedTuple):
+    """``out[n, f, first + spacing * t] = bias[f] + sum over k of weights[k, f] * source[n, step * t + inner[k]]``, framed."""
 
-    ``taps`` is (groups, K, outputs); t runs over `count` rows and columns.
-    """
-    groups, _, outputs = taps.shape
-    block = _block_of_pixels(outputs, count, step[1], out.dtype, machine_lanes())
-    blocks = -(-outputs // block.width)
-    weights = np.zeros((groups, blocks, len(inner), block.width), out.dtype)
-    for b in range(blocks):
-        part = taps[:, :, b * block.width : (b + 1) * block.width]
-        weights[:, b, :, : part.shape[2]] = part
-    _pixels(
-        out, source, weights, bias, inner, shares(len(out) * groups * blocks), *frame, *count, *first,
-        *spacing, step[0], step[1], block.rows, block.columns, block.handle,
-    )  # fmt: skip
+    block: Block
+    packing: Packing
+    inner: Array
+    parts: Array
+    sizes: Array
+
+    @classmethod
+    def of(cls, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int) -> Correlation:
+        """For arrays of these shapes."""
+        frame, count, first, spacing, step = places
+        block = _block_of_pixels(source.outputs, count, step[1], dtype, lanes)
+        packing = Packing.of(source, block.width)
+        parts = shares(out[0] * packing.shape[0] * packing.shape[1])
+        sizes = np.array([*frame, *count, *first, *spacing, *step, block.rows, block.columns])
+        return cls(block, packing, inner, parts, sizes)
+
+    def run(self, out: Array, source: Array, w: Array, bias: Array) -> None:
+        """Run it; all arrays in row order."""
+        _pixels(out, source, pack(w, self.packing), bias, self.inner, self.parts, self.sizes, self.block.handle)
 
 
 def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     """The derivative by the weight: each thread sums over its images, then the threads' sums are added in turn."""
+    plan = _weight_plan(dw.shape, g.shape, x.shape, geometry, dw.dtype, machine_lanes(), get_num_threads())
+    total = empty(plan.total, dw.dtype)
+    _sum_weight(total, x, g, plan.parts, plan.inner, plan.lines, plan.sizes, plan.block.handle)
+    _add_up(dw.reshape(len(dw), -1), total)
+
+
+class _Plan(NamedTuple):
+    """Tables of the weight's gradient: places of pixels and of lines of taps; images laid out together, and the frame."""
+
+    block: Block
+    total: tuple[int, int, int, int, int]  # threads, groups, blocks of filters, taps, filters
+    parts: Array
+    inner: Array
+    lines: Array
+    sizes: Array
+
+
+@functools.lru_cache(maxsize=256)
+def _weight_plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, dtype: Type, machine: int, threads: int) -> _Plan:
     (sy, sx), padding, (dy, dx), groups = geometry
-    filters, channels, r, s = dw.shape
-    frame = frame_of(x, padding)
-    pixels = g.shape[2] * g.shape[3]
-    block = _block_of_taps(filters // groups, s, dx, dw.dtype, machine_lanes())
+    filters, channels, r, s = dw
+    frame = Frame(x[2] + 2 * padding[0], x[3] + 2 * padding[1], *padding)
+    block = _block_of_taps(filters // groups, s, dx, dtype, machine)
     lines = offsets(channels, np.arange(r) * dy, np.arange(s) * dx if block.columns == 1 else np.zeros(1, int), frame)
     lines = np.concatenate([lines, np.zeros(-len(lines) % block.rows, np.int64)])  # the last tile may hold idle rows
-    together = max(1, min(-(-_LONG // max(pixels, 1)), len(x)))
-    image = frame.height * frame.width * x.shape[1]
-    positions = offsets(1, np.arange(g.shape[2]) * sy, np.arange(g.shape[3]) * sx, frame)
-    inner = (np.arange(together)[:, None] * image + positions).ravel()
-    parts = shares(len(x))
-    blocks = -(-(filters // groups) // block.width)
-    total = np.zeros((len(parts) - 1, groups, blocks, len(lines) * block.columns, block.width), dw.dtype)
-    _sum_weight(total, x, g, parts, inner, lines, together, *frame, block.rows, block.handle)
-    sums = total.sum(axis=0)[:, :, : channels * r * s]  # (groups, blocks, K, width)
-    wide = sums.transpose(0, 1, 3, 2).reshape(groups, blocks * block.width, channels * r * s)
-    dw[...] = wide[:, : filters // groups].reshape(dw.shape)
+    together = max(1, min(-(-_LONG // (g[2] * g[3])), x[0]))
+    positions = offsets(1, np.arange(g[2]) * sy, np.arange(g[3]) * sx, frame)
+    inner = (np.arange(together)[:, None] * (frame.height * frame.width * x[1]) + positions).ravel()
+    parts = shares(x[0])
+    total = (len(parts) - 1, groups, -(-(filters // groups) // block.width), len(lines) * block.columns, block.width)
+    return _Plan(block, total, parts, inner, lines, np.array([together, *frame, block.rows]))
 
 
 def _vectors(outputs: int, dtype: np.dtype[Any], machine: int) -> tuple[int, int]:
@@ -104,7 +117,9 @@ def _block_of_taps(filters: int, width: int, dilation: int, dtype: np.dtype[Any]
 
 
 @kernel(parallel=True)
-def _pixels(out, source, weights, bias, inner, shares, fh, fw, top, left, ho, wo, ay, ax, ty, tx, sy, sx, rows, columns, block):  # type: ignore[no-untyped-def]
+def _pixels(out, source, weights, bias, inner, shares, sizes, block):  # type: ignore[no-untyped-def]
+    fh, fw, top, left, ho, wo = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
+    ay, ax, ty, tx, sy, sx, rows, columns = sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11], sizes[12], sizes[13]
     groups, blocks, taps, width = weights.shape
     outputs = out.shape[1] // groups
     for part in prange(len(shares) - 1):
@@ -135,7 +150,8 @@ def _pixels(out, source, weights, bias, inner, shares, fh, fw, top, left, ho, wo
 
 
 @kernel(parallel=True, work=1)
-def _sum_weight(total, x, g, shares, inner, lines, together, fh, fw, top, left, rows, block):  # type: ignore[no-untyped-def]
+def _sum_weight(total, x, g, shares, inner, lines, sizes, block):  # type: ignore[no-untyped-def]
+    together, fh, fw, top, left, rows = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     _, groups, blocks, taps, width = total.shape
     pixels = g.shape[2] * g.shape[3]
     filters, channels = g.shape[1] // groups, x.shape[1] // groups
@@ -144,6 +160,7 @@ def _sum_weight(total, x, g, shares, inner, lines, together, fh, fw, top, left, 
         image = x.shape[1] * fh * fw
         frames = np.zeros(together * image, x.dtype)
         turned = np.zeros((together * pixels, width), g.dtype)
+        total[part] = 0
         for n in range(shares[part], shares[part + 1], together):
             images = min(together, shares[part + 1] - n)
             for i in range(images):
@@ -161,6 +178,21 @@ def _sum_weight(total, x, g, shares, inner, lines, together, fh, fw, top, left, 
                         sums = total[part, group, b, t * tile : (t + 1) * tile]
                         some_lines = lines[t * rows : (t + 1) * rows]
                         run(block, sums, frames, start, inner, images * pixels, some_lines, turned)
+
+
+@kernel(parallel=True)
+def _add_up(dw, total):  # type: ignore[no-untyped-def]
+    """The threads' sums, and the result in its own order: (F, C / groups * R * S)."""
+    threads, groups, blocks, _, width = total.shape
+    outputs = len(dw) // groups
+    for unit in prange(groups * blocks):
+        group, b = np.int64(unit) // blocks, np.int64(unit) % blocks
+        first = group * outputs + b * width
+        for k in range(dw.shape[1]):
+            for f in range(min(width, outputs - b * width)):
+                dw[first + f, k] = total[0, group, b, k, f]
+                for part in range(1, threads):
+                    dw[first + f, k] += total[part, group, b, k, f]
 
 
 @kernel

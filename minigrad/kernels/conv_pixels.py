@@ -13,45 +13,55 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import kernel, prange
-from minigrad.kernels.frames import Array, Frame, Geometry, lay, offsets, shares
+from minigrad.jit import get_num_threads, kernel, prange
+from minigrad.kernels.frames import Array, Frame, Geometry, Places, lay, offsets, shares
+from minigrad.kernels.lanes import Fold
+from minigrad.kernels.packing import Packing, Source, pack
 from minigrad.kernels.vector import Dots, Strip, copy_row, machine_lanes, registers, run
 
-__all__ = ["correlate", "weight"]
+__all__ = ["Correlation", "weight"]
+
+Shape = tuple[int, ...]
+Type = np.dtype[Any]
 
 #: So many vectors of pixels at least are summed in one run by the weight's gradient, so that accumulators stay where they are.
 _LONG = 64
 
 
-def correlate(out: Array, source: Array, taps: Array, bias: Array, inner: Array, frame: Frame) -> None:
-    """``out[n, f, y, x] = bias[f] + sum over k of taps[k, f] * source[n, y * width + x + inner[k]]``, framed.
+class Correlation(NamedTuple):
+    """``out[n, f, y, x] = bias[f] + sum over k of weights[k, f] * source[n, y * width + x + inner[k]]``, framed."""
 
-    ``taps`` is (groups, K, outputs).
+    strip: Strip
+    packing: Packing
+    inner: Array
+    parts: Array
+    sizes: Array
+
+    @classmethod
+    def of(cls, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int) -> Correlation:
+        """For arrays of these shapes."""
+        frame = places.frame
+        positions = (out[2] - 1) * frame.width + out[3]
+        strip = _strip(source.outputs, positions, lanes * 4 // dtype.itemsize, dtype)
+        packing = Packing.of(source, strip.filters)
+        parts = shares(out[0] * packing.shape[0] * packing.shape[1])
+        return cls(strip, packing, inner, parts, np.array([positions, source.outputs, *out[2:], *frame, strip.width]))
+
+    def run(self, out: Array, source: Array, w: Array, bias: Array) -> None:
+        """Run it; all arrays in row order."""
+        _planes(out.reshape(-1), source, pack(w, self.packing), bias, self.inner, self.parts, self.sizes, self.strip.handle)
+
+
+def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> bool:
+    """The derivative by the weight: each thread sums over its images lane by lane, then lanes and threads are added in turn.
+
+    Says whether all sums are finite. What is not may be wrong: beside the image zeros were multiplied with pixels of the next
+    row, and of an Inf they make a NaN too many.
     """
-    groups, _, outputs = taps.shape
-    positions = (out.shape[2] - 1) * frame.width + out.shape[3]
-    strip = _strip(outputs, positions, _lanes(out), out.dtype)
-    blocks = -(-outputs // strip.filters)
-    weights = np.zeros((groups, blocks, len(inner), strip.filters), out.dtype)
-    for b in range(blocks):
-        part = taps[:, :, b * strip.filters : (b + 1) * strip.filters]
-        weights[:, b, :, : part.shape[2]] = part
-    parts = shares(len(out) * groups * blocks)
-    _planes(out.reshape(-1), source, weights, bias, inner, parts, positions, *out.shape[1:], *frame, strip.width, strip.handle)
-
-
-def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
-    """The derivative by the weight: each thread sums over its images lane by lane, then lanes and threads are added in turn."""
-    plan = _plan(dw.shape, g.shape, x.shape, geometry, _lanes(dw), dw.dtype)
-    parts = shares(len(x))
-    total = np.empty((len(parts) - 1, *plan.rows.shape[:3], plan.dots.filters, plan.dots.taps), dw.dtype)
-    _inner_products(
-        total, x, g, parts, plan.inner, plan.rows, plan.images, *plan.frame, plan.plane, plan.lanes, plan.dots.handle
-    )
-    sums = total.sum(axis=0).transpose(0, 1, 3, 2, 4)  # (groups, blocks of filters, filters, blocks of taps, taps)
-    groups, blocks, filters, *taps = sums.shape
-    wide = sums.reshape(groups, blocks * filters, taps[0] * taps[1])
-    dw[...] = wide[:, : len(dw) // groups, : dw[0].size].reshape(dw.shape)
+    plan = _plan(dw.shape, g.shape, x.shape, geometry, _lanes(dw), dw.dtype, get_num_threads())
+    total = np.empty(plan.total, dw.dtype)
+    _inner_products(total, x, g, plan.parts, plan.inner, plan.rows, plan.sizes, plan.dots.handle, plan.fold.handle)
+    return bool(_add_up(dw.reshape(len(dw), -1), total))
 
 
 # ------------------------------------------------------------------------------------------------ shapes
@@ -87,21 +97,19 @@ def _strip(outputs: int, positions: int, lanes: int, dtype: np.dtype[Any]) -> St
 
 
 class _Plan(NamedTuple):
-    """Tables of the weight's gradient: places of pixels, of taps and planes; images laid out together; a plane's length."""
+    """Tables of the weight's gradient: places of pixels, of taps and planes; images laid out together, and the frame."""
 
     dots: Dots
+    fold: Fold
+    total: tuple[int, ...]  # threads, groups, blocks of filters, blocks of taps, filters, taps
+    parts: Array
     inner: Array
     rows: Array  # (groups, blocks of filters, blocks of taps, taps + filters)
-    images: int
-    frame: Frame
-    plane: int
-    lanes: int
+    sizes: Array
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(
-    dw: tuple[int, ...], g: tuple[int, ...], x: tuple[int, ...], geometry: Geometry, lanes: int, dtype: np.dtype[Any]
-) -> _Plan:
+def _plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, lanes: int, dtype: Type, threads: int) -> _Plan:
     _, padding, dilation, groups = geometry
     filters, channels, r, s = dw
     filters //= groups
@@ -122,24 +130,27 @@ def _plan(
         rows[group, block, part, : len(own)] = own + group * channels * area
         planes = np.arange(block * some, min((block + 1) * some, filters)) + group * filters
         rows[group, block, part, together : together + len(planes)] = planes * plane
-    return _Plan(dots, inner, rows, images, frame, plane, lanes)
+    parts = shares(x[0])
+    total = (len(parts) - 1, *rows.shape[:3], some, together)
+    return _Plan(dots, Fold(lanes, dtype.name), total, parts, inner, rows, np.array([images, *frame, plane, lanes]))
 
 
 # ------------------------------------------------------------------------------------------------ loops
 
 
 @kernel(parallel=True)
-def _planes(out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip):  # type: ignore[no-untyped-def]
+def _planes(out, source, weights, bias, inner, parts, sizes, strip):  # type: ignore[no-untyped-def]
     for part in prange(len(parts) - 1):
-        share = np.int64(part)
-        _strips(share, out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip)
+        _strips(np.int64(part), out, source, weights, bias, inner, parts, sizes, strip)
 
 
 @kernel
-def _strips(part, out, source, weights, bias, inner, parts, positions, filters, ho, wo, fh, fw, top, left, width, strip):  # type: ignore[no-untyped-def]
+def _strips(part, out, source, weights, bias, inner, parts, sizes, strip):  # type: ignore[no-untyped-def]
     """One thread's part; a function of its own, because numba compiles what stands in a parallel loop twice."""
+    positions, outputs, ho, wo = sizes[0], sizes[1], sizes[2], sizes[3]
+    fh, fw, top, left, width = sizes[4], sizes[5], sizes[6], sizes[7], sizes[8]
     groups, blocks, taps, some = weights.shape
-    outputs, area = filters // groups, source.shape[1] // groups * fh * fw
+    area = source.shape[1] // groups * fh * fw
     length = (positions + width - 1) // width * width
     frame = np.zeros(groups * area + width, source.dtype)
     plane = np.empty(some * length, source.dtype)
@@ -155,23 +166,27 @@ def _strips(part, out, source, weights, bias, inner, parts, positions, filters, 
         for f in range(min(some, outputs - b * some)):
             at = group * outputs + b * some + f
             for y in range(ho):
-                copy_row(out, ((n * filters + at) * ho + y) * wo, plane, f * length + y * fw, wo, bias[at])
+                copy_row(out, ((n * groups * outputs + at) * ho + y) * wo, plane, f * length + y * fw, wo, bias[at])
 
 
 @kernel(parallel=True, work=1)
-def _inner_products(total, x, g, parts, inner, rows, together, fh, fw, top, left, plane, lanes, dots):  # type: ignore[no-untyped-def]
+def _inner_products(total, x, g, parts, inner, rows, sizes, dots, fold):  # type: ignore[no-untyped-def]
     for part in prange(len(parts) - 1):
-        _share_of_products(np.int64(part), total, x, g, parts, inner, rows, together, fh, fw, top, left, plane, lanes, dots)
+        _share_of_products(np.int64(part), total, x, g, parts, inner, rows, sizes, dots, fold)
 
 
 @kernel
-def _share_of_products(part, total, x, g, parts, inner, rows, together, fh, fw, top, left, plane, lanes, dots):  # type: ignore[no-untyped-def]
+def _share_of_products(part, total, x, g, parts, inner, rows, sizes, dots, fold):  # type: ignore[no-untyped-def]
+    together, fh, fw, top, left, plane, lanes = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6]
     _, groups, blocks, pieces, some, taps = total.shape
     image, planes = x.shape[1] * fh * fw, g.shape[1] * plane
     per_image = len(inner) // (2 * together)
     frames = np.zeros(together * image + plane, x.dtype)
     framed = np.zeros(together * planes, g.dtype)
-    sums = np.zeros((groups, blocks, pieces, some, taps, lanes), x.dtype)
+    numbers = groups * blocks * pieces * some * taps
+    squares = (numbers + lanes - 1) // lanes
+    sums, folded = np.zeros(squares * lanes * lanes, x.dtype), np.empty(squares * lanes, x.dtype)
+    each = some * taps * lanes
     for n in range(parts[part], parts[part + 1], together):
         images = min(together, parts[part + 1] - n)
         for i in range(images):
@@ -180,12 +195,30 @@ def _share_of_products(part, total, x, g, parts, inner, rows, together, fh, fw, 
         for group in range(groups):
             for b in range(blocks):
                 for t in range(pieces):
-                    run(dots, sums[group, b, t], frames, 0, inner, images * per_image, rows[group, b, t], framed)
-    lanewise, to = sums.reshape(-1), total[part].reshape(-1)
-    for i in range(len(to)):
-        to[i] = 0
-        for lane in range(lanes):
-            to[i] += lanewise[i * lanes + lane]
+                    to = ((group * blocks + b) * pieces + t) * each
+                    run(dots, sums[to : to + each], frames, 0, inner, images * per_image, rows[group, b, t], framed)
+    run(fold, folded, sums, 0, inner, squares, inner, sums)
+    total[part].reshape(-1)[:] = folded[:numbers]
+
+
+@kernel
+def _add_up(dw, total):  # type: ignore[no-untyped-def]
+    """The threads' sums, and the result in its own order: (F, C / groups * R * S); whether all are finite."""
+    threads, groups, blocks, pieces, some, together = total.shape
+    outputs, taps = len(dw) // groups, dw.shape[1]
+    suspect = dw.dtype.type(0)
+    for group in range(groups):
+        for b in range(blocks):
+            for f in range(min(some, outputs - b * some)):
+                line = dw[group * outputs + b * some + f]
+                for piece in range(pieces):
+                    for t in range(min(together, taps - piece * together)):
+                        value = total[0, group, b, piece, f, t]
+                        for part in range(1, threads):
+                            value += total[part, group, b, piece, f, t]
+                        line[piece * together + t] = value
+                        suspect += value - value  # 0 of what is finite, else NaN
+    return suspect == suspect
 
 
 @kernel

@@ -61,25 +61,40 @@ def _plain(task: Task) -> bool:
     return task.geometry.stride == (1, 1)
 
 
+#: 'images' keeps all numbers of as many images as there are lanes at hand; more than these would not stay in the cache.
+_MOST_IN_LANES = 1 << 18
+#: Cycles for bringing a vector into lanes, or out of them.
+_TURNING = 5.5
 #: 'pixels' keeps a whole vector for each element of the weight's gradient; more than these would not stay in the cache.
 _MOST_DOTS = 20_000
 
 
-def _pixels_pay(task: Task) -> bool:
-    """Fewer cycles for an output pixel than 'filters'.
+def _by_images(task: Task) -> float:
+    """Cycles for each number of the result, by weight for each of the cotangent: products, and turning both sides.
 
-    'pixels' calculates also what lies between two rows; 'filters' fills its vectors with zeros where filters are few, and
-    pays for turning its results round.
+    A block's images must stay in the cache, in lanes.
     """
+    source, result = task.channels * math.prod(task.image), task.filters * math.prod(task.size)
+    if task.geometry.groups * (source + result) * task.lanes > _MOST_IN_LANES:
+        return math.inf
+    filled = task.batch / (-(-task.batch // task.lanes) * task.lanes)
+    cycles = result * task.channels * math.prod(task.window) + _TURNING * (source + result)
+    return cycles / task.lanes / filled / (source if task.kind == "input" else result)
+
+
+def _by_pixels(task: Task) -> float:
+    """It calculates also what lies between two rows."""
     if task.kind == "weight" and task.geometry.groups * task.filters * task.taps > _MOST_DOTS:
-        return False
-    lanes = task.lanes
-    used = next(n for n in (4, 8, 16) if n >= min(task.outputs, lanes))  # vectors get shorter where filters are few
-    filled = task.outputs / (-(-task.outputs // used) * used)
+        return math.inf
     framed = task.row + task.geometry.dilation[1] * (task.window[1] - 1)
-    by_pixels = task.taps / lanes * framed / task.row + 1.0
-    by_filters = 1.1 * task.taps / lanes / filled + 4.0
-    return by_pixels < by_filters
+    return task.taps / task.lanes * framed / task.row + 1.0
+
+
+def _by_filters(task: Task) -> float:
+    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent."""
+    used = next(n for n in (4, 8, 16) if n >= min(task.outputs, task.lanes))  # vectors get shorter where filters are few
+    filled = task.outputs / (-(-task.outputs // used) * used)
+    return 1.1 * task.taps / task.lanes / filled + (2.0 if task.kind == "weight" else 4.0)
 
 
 def _winograd_can(task: Task) -> bool:
@@ -101,12 +116,13 @@ def _winograd_pays(task: Task) -> bool:
 
 _TABLE: tuple[_Row, ...] = (
     _Row("winograd", _winograd_can, _winograd_pays, "stride 1 and dilation 1, windows up to 7, not 1x1"),
-    _Row("pixels", _plain, _pixels_pay, "stride 1"),
+    _Row("images", _plain, lambda task: _by_images(task) < min(_by_pixels(task), _by_filters(task)), "stride 1"),
+    _Row("pixels", _plain, lambda task: _by_pixels(task) < _by_filters(task), "stride 1"),
     _Row("filters", lambda task: True, lambda task: True),
 )
 
 #: The ways of the direct algorithm, which takes each product of a tap and a pixel once.
-DIRECT = ("pixels", "filters")
+DIRECT = ("images", "pixels", "filters")
 #: What may be asked for: an algorithm, or one way of the direct one.
 ALGORITHMS = ("direct", *(row.name for row in _TABLE))
 

@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.jit import get_num_threads, interpreted, kernel, prange
 from minigrad.kernels.frames import Array, Geometry
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
-from minigrad.kernels.vector_turn import Nested
+from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import transforms, transposed
 from minigrad.kernels.winograd_points import (
     CHUNK,

@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.jit import get_num_threads, kernel
 from minigrad.kernels.vector import copy_row
 
-__all__ = ["Array", "Frame", "Geometry", "Pair", "frame_of", "lay", "offsets", "output_length", "shares"]
+__all__ = ["Array", "Frame", "Geometry", "Pair", "Places", "frame_of", "lay", "offsets", "output_length", "shares"]
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
@@ -32,6 +32,16 @@ class Frame(NamedTuple):
     width: int
     top: int
     left: int
+
+
+class Places(NamedTuple):
+    """The pixels that a correlation fills: rows and columns from `first` on, `spacing` apart, each a `step` in the frame."""
+
+    frame: Frame
+    size: Pair
+    first: Pair
+    spacing: Pair
+    step: Pair
 
 
 def output_length(length: int, window: int, stride: int, padding: int, dilation: int) -> int:

@@ -10,7 +10,7 @@ registers while the sum runs. They differ in what lies along a vector's lanes:
 
 Padding, stride, dilation and groups are all in the offsets, so forward, input and weight gradient are the same arithmetic
 over other tables. `python` is each loop nest in plain Python; `handle` is the same, compiled for one shape and one width of
-vectors (16, 8 or 4 lanes of float32, half as many of float64). Compiling one takes some 40 ms.
+vectors (16, 8 or 4 lanes of float32, half as many of float64).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from minigrad.jit import Intrinsic, interpreted, late
+from minigrad.kernels.micro import machine_code
 
-__all__ = ["Block", "Dots", "Emitter", "Strip", "compiled", "copy_row", "machine_lanes", "registers", "run"]
+__all__ = ["Block", "Dots", "Emitter", "Strip", "copy_row", "machine_lanes", "registers", "run"]
 
 Array = np.ndarray[Any, Any]
 
@@ -63,7 +64,7 @@ class Block(NamedTuple):
     @property
     def handle(self) -> Any:
         """What kernels take: the address of the compiled loop, or the block itself where kernels are plain Python."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled block stands for."""
@@ -110,7 +111,7 @@ class Strip(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `Block`'s."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled strip stands for."""
@@ -150,7 +151,7 @@ class Dots(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `Block`'s."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled products stand for."""
@@ -177,10 +178,22 @@ class Dots(NamedTuple):
         return [emit.moved(emit.tile, emit.number(at * self.lanes)) for at in places], load
 
 
+class _Shape(Protocol):
+    """What is known of every micro-kernel."""
+
+    @property
+    def lanes(self) -> int:
+        """The length of its vectors."""
+
+    @property
+    def dtype(self) -> str:
+        """What they hold."""
+
+
 class Emitter:
     """Writes loads and multiply-adds on vectors as LLVM instructions; addresses are whole numbers of bytes."""
 
-    def __init__(self, shape: Block | Strip | Dots, builder: Any, args: Any) -> None:
+    def __init__(self, shape: _Shape, builder: Any, args: Any) -> None:
         """Remember the arguments: addresses of tile, source, inner, the count, addresses of rows and weights."""
         self.ir, self.cgutils, self.builder = late("llvmlite.ir"), late("numba.core.cgutils"), builder
         self.tile, self.source, self.inner, self.count, self.rows, self.weights = args
@@ -217,76 +230,59 @@ class Emitter:
         zeros = self.ir.Constant(self.ir.VectorType(self.ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, first), nothing, zeros)
 
-    def load(self, address: Any, kind: Any, align: int) -> Any:
-        """What lies at an address."""
-        value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
-        value.align = align
-        return value
+    def shuffle(self, one: Any, other: Any, places: list[int]) -> Any:
+        """A vector of the lanes of two, those of the other counted on."""
+        kind = self.ir.VectorType(self.ir.IntType(32), len(places))
+        return self.builder.shuffle_vector(one, other, self.ir.Constant(kind, places))
 
-    def store(self, value: Any, address: Any) -> None:
-        """Write a vector."""
-        self.builder.store(value, self.builder.inttoptr(address, value.type.as_pointer())).align = self.size
+    def keep(self, vector: Any, address: Any) -> None:
+        """Store a vector."""
+        self.builder.store(vector, self.builder.inttoptr(address, vector.type.as_pointer())).align = self.size
 
     def fma(self) -> Any:
         """The multiply-add of vectors."""
         name, kind = f"llvm.fma.v{self.lanes}f{8 * self.size}", self.ir.FunctionType(self.kind, [self.kind] * 3)
         return self.cgutils.get_or_insert_function(self.builder.module, kind, name)
 
-    def loop(self, places: list[Any], load: Callable[[Any], Any], adds: bool) -> None:
-        """The sum over k from 0, which is then added to what lies at `places` or takes its place."""
+    def load(self, address: Any, kind: Any, align: int) -> Any:
+        """What lies at an address."""
+        value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
+        value.align = align
+        return value
+
+    def loop(
+        self, places: list[Any], load: Callable[[Any], Any], adds: bool, cell: Callable[[int, int], int] | None = None
+    ) -> None:
+        """The sum over k, which is then added to what lies at `places`, or takes its place.
+
+        `cell` says to which of them the product of a left and a right value belongs, unless each has its own.
+        """
         builder, zero = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes)
         fma = self.fma()
         # One stack cell for each accumulator: LLVM makes registers of them.
         cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for cell in cells:
-            builder.store(zero, cell)
+        for sum_ in cells:
+            builder.store(zero, sum_)
         with self.cgutils.for_range(builder, self.count) as inside:
             left, right = load(inside.index)
-            waiting = iter(cells)
-            for value in left:
-                for factor in right:
-                    cell = next(waiting)
-                    builder.store(builder.call(fma, [value, factor, builder.load(cell)]), cell)
-        for place, cell in zip(places, cells, strict=True):
-            value = builder.load(cell)
-            self.store(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
+            for a, value in enumerate(left):
+                for b, factor in enumerate(right):
+                    sum_ = cells[cell(a, b) if cell else a * len(right) + b]
+                    builder.store(builder.call(fma, [value, factor, builder.load(sum_)]), sum_)
+        for place, sum_ in zip(places, cells, strict=True):
+            value = builder.load(sum_)
+            self.keep(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples
-def compiled(shape: Any) -> int:
+def _compiled(shape: Block | Strip | Dots) -> int:
     """Compile a micro-kernel; its address stays good for the life of the process."""
-    numba, types = late("numba"), late("numba").types
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _wide_vectors(builder.function)
+    def write(builder: Any, args: Any) -> None:
         emitter = Emitter(shape, builder, args)
-        if isinstance(shape, Block | Strip | Dots):
-            emitter.loop(*shape.sides(emitter), adds=shape.adds)
-        else:  # another kind of micro-kernel, which writes itself
-            shape.write(emitter)
-        return context.get_dummy_value()
+        emitter.loop(*shape.sides(emitter), adds=shape.adds)
 
-    def typing(context: Any, tile: Any, source: Any, inner: Any, count: Any, rows: Any, weights: Any) -> Any:
-        return types.void(tile, source, inner, count, rows, weights), codegen
-
-    emit = late("numba.extending").intrinsic(typing)
-
-    def function(tile, source, inner, count, rows, weights):  # type: ignore[no-untyped-def]
-        emit(tile, source, inner, count, rows, weights)
-
-    compiled = numba.cfunc(types.void(*[types.intp] * 6))(function)
-    _keep.append(compiled)
-    return int(compiled.address)
-
-
-_keep: list[Any] = []
-
-
-def _wide_vectors(function: Any) -> None:
-    """LLVM splits 512-bit vectors in two on many machines unless a function asks for them whole."""
-    wish = '"prefer-vector-width"="512"'
-    function.attributes._known = function.attributes._known | {wish}  # llvmlite lists only attributes without a value
-    function.attributes.add(wish)
+    return machine_code(str(shape), 6, write)
 
 
 def _run_python(

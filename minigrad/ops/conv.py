@@ -189,6 +189,8 @@ _CASES: tuple[tuple[Shape, Shape, dict[str, Any], str], ...] = (
     ((2, 2, 4, 5), (3, 2, 3, 2), _settings() | {"algorithm": "filters"}, "filters along the lanes"),
     ((1, 2, 5, 5), (2, 2, 3, 3), _settings(padding=(1, 1)) | {"algorithm": "winograd"}, "tiles of two sizes"),
     ((2, 2, 3, 7), (4, 1, 2, 5), _settings(padding=(0, 3), groups=2) | {"algorithm": "winograd"}, "tiles, groups, any window"),
+    ((9, 1, 3, 4), (2, 1, 2, 2), _settings() | {"algorithm": "images"}, "images along the lanes, more than a vector has"),
+    ((2, 4, 4, 6), (2, 2, 2, 2), _settings((1, 1), (1, 0), (1, 3), 2) | {"algorithm": "images"}, "images, groups, dilation"),
 )
 
 
@@ -320,8 +322,8 @@ def conv2d(
 
     An image (C, H, W) without a batch axis is taken too. `padding` may be 'valid' (none) or 'same' (as large as the
     input, for stride 1). `algorithm` says how it and its derivatives are calculated ('direct', or one way of it: 'filters', or
-    with stride 1 'pixels', which is what lies along a vector's lanes); the fastest for the shape unless given. Raises
-    ShapeError for shapes that don't fit, ValueError for an algorithm that there is not or that can't do this.
+    with stride 1 'pixels' or 'images', which is what lies along a vector's lanes); the fastest for the shape unless given.
+    Raises ShapeError for shapes that don't fit, ValueError for an algorithm that there is not or that can't do this.
     """
     same_float("conv2d", input=input, weight=weight, bias=bias)
     if input.ndim == 3:

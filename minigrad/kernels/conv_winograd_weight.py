@@ -29,7 +29,7 @@ __all__ = ["by_weight"]
 
 #: At least and at most so many bytes the points of inputs and cotangents take in the derivative by the weight: the last cache
 #: should hold them, and they should be no less than the sums to which their products are added.
-_POINTS = 1 << 22, 1 << 24
+_POINTS = 1 << 23, 1 << 24
 
 
 class Products(NamedTuple):

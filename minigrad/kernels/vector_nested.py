@@ -2,10 +2,10 @@
 
 Both are run as `vector.run(kernel.handle, to, source, start, inner, count, rows, weights)`, with other meanings for the tables:
 
-    Nested   to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
-             inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
-    Transpose     to[c, r] = source[r, c]    for `count` rows and inner[2] columns
-             inner: how far apart source's rows lie, how far those of `to`, and the number of columns
+    Nested      to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
+                inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
+    Transpose   to[c, r] = source[r, c]    for `count` rows and inner[2] columns
+                inner: how far apart source's rows lie, how far those of `to`, and the number of columns
 """
 
 from __future__ import annotations

@@ -323,7 +323,8 @@ def conv2d(
     An image (C, H, W) without a batch axis is taken too. `padding` may be 'valid' (none) or 'same' (as large as the
     input, for stride 1). `algorithm` says how it and its derivatives are calculated: 'direct', or one way of it ('filters', or
     with stride 1 'pixels' or 'images', which is what lies along a vector's lanes), or for stride 1 and dilation 1 'winograd',
-    whose error is one of whole small tiles (`docs/architecture.md`); the fastest for the shape unless given. Raises ShapeError for shapes that don't fit, ValueError for an algorithm that there is not or that can't do this.
+    whose error is one of whole small tiles (`docs/architecture.md`); the fastest for the shape unless given. Raises
+    ShapeError for shapes that don't fit, ValueError for an algorithm that there is not or that can't do this.
     """
     same_float("conv2d", input=input, weight=weight, bias=bias)
     if input.ndim == 3:

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad.jit import kernel, python_mode
-from minigrad.kernels import conv, conv_direct, conv_filters, conv_images, conv_pixels, vector
+from minigrad.kernels import (
+    conv,
+    conv_direct,
+    conv_filters,
+    conv_images,
+    conv_pixels,
+    conv_winograd,
+    conv_winograd_weight,
+    vector,
+)
 from minigrad.kernels.lanes import Fold, Scatter, Turn
 from minigrad.kernels.vector import Block, run
 from minigrad.op import REGISTRY
@@ -63,7 +72,7 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (conv, conv_direct, conv_filters, conv_images, conv_pixels, vector):
+    for module in (conv, conv_direct, conv_filters, conv_images, conv_pixels, conv_winograd, conv_winograd_weight, vector):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):

@@ -8,7 +8,7 @@ derivative by the weight turns the trilinear form: cotangent tiles go through ou
 comes last, once.
 
 Lanes are channels, then filters: so transforms are additions of whole vectors, whatever the tiles' size, and images are
-turned round (`vector_turn.Turn`) as they are read and written. Tiles are taken together by some dozens, so that their
+turned round (`vector_nested.Transpose`) as they are read and written. Tiles are taken together by some dozens, so that their
 points stay in the cache; unless the window's points are few, they are made anew for each such chunk, which costs less than
 to fetch them. An image is cut into regions, each with its own kind of tiles, so that little hangs over its edge.
 
@@ -26,7 +26,7 @@ from minigrad.jit import get_num_threads, interpreted, kernel, prange
 from minigrad.kernels.conv_winograd_weight import by_weight
 from minigrad.kernels.frames import Array, Geometry, Pair
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
-from minigrad.kernels.vector_turn import Nested
+from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import transforms
 from minigrad.kernels.winograd_points import (
     Spread,
@@ -112,7 +112,7 @@ def _multiply(part, parts, out, weights, ready, bias, points, scratch, row, rows
     sums = scratch[: s.points * w.sums]
     own = scratch[len(sums) :][: s.points * w.factors]
     turned = scratch[len(sums) + len(own) :]
-    none, doubt = np.zeros(1, np.int64), out[0] * 0
+    none, doubt = np.zeros(1, np.int64), 0.0
     units = w.blocks * pieces
     for unit in range(units * part // parts, units * (part + 1) // parts):
         block, piece = unit // pieces, unit % pieces

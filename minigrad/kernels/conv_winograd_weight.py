@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.jit import get_num_threads, interpreted, kernel, prange
 from minigrad.kernels.frames import Array, Geometry
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
-from minigrad.kernels.vector_turn import Nested
+from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import transforms, transposed
 from minigrad.kernels.winograd_points import (
     CHUNK,
@@ -29,7 +29,7 @@ __all__ = ["by_weight"]
 
 #: At least and at most so many bytes the points of inputs and cotangents take in the derivative by the weight: the last cache
 #: should hold them, and they should be no less than the sums to which their products are added.
-_POINTS = 1 << 22, 1 << 24
+_POINTS = 1 << 23, 1 << 24
 
 
 class Products(NamedTuple):

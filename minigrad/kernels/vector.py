@@ -25,7 +25,7 @@ import numpy as np
 from minigrad.jit import Intrinsic, interpreted, late
 from minigrad.kernels.micro import machine_code
 
-__all__ = ["Block", "Dots", "Emitter", "Strip", "compiled", "copy_row", "machine_lanes", "registers", "run"]
+__all__ = ["Block", "Dots", "Emitter", "Strip", "copy_row", "machine_lanes", "registers", "run"]
 
 Array = np.ndarray[Any, Any]
 
@@ -64,7 +64,7 @@ class Block(NamedTuple):
     @property
     def handle(self) -> Any:
         """What kernels take: the address of the compiled loop, or the block itself where kernels are plain Python."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled block stands for."""
@@ -111,7 +111,7 @@ class Strip(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `Block`'s."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled strip stands for."""
@@ -151,7 +151,7 @@ class Dots(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `Block`'s."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled products stand for."""
@@ -235,25 +235,25 @@ class Emitter:
         kind = self.ir.VectorType(self.ir.IntType(32), len(places))
         return self.builder.shuffle_vector(one, other, self.ir.Constant(kind, places))
 
-    def load(self, address: Any, kind: Any, align: int) -> Any:
-        """What lies at an address."""
-        value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
-        value.align = align
-        return value
-
-    def store(self, value: Any, address: Any) -> None:
-        """Write a vector."""
-        self.builder.store(value, self.builder.inttoptr(address, value.type.as_pointer())).align = self.size
+    def keep(self, vector: Any, address: Any) -> None:
+        """Store a vector."""
+        self.builder.store(vector, self.builder.inttoptr(address, vector.type.as_pointer())).align = self.size
 
     def fma(self) -> Any:
         """The multiply-add of vectors."""
         name, kind = f"llvm.fma.v{self.lanes}f{8 * self.size}", self.ir.FunctionType(self.kind, [self.kind] * 3)
         return self.cgutils.get_or_insert_function(self.builder.module, kind, name)
 
+    def load(self, address: Any, kind: Any, align: int) -> Any:
+        """What lies at an address."""
+        value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
+        value.align = align
+        return value
+
     def loop(
         self, places: list[Any], load: Callable[[Any], Any], adds: bool, cell: Callable[[int, int], int] | None = None
     ) -> None:
-        """The sum over k from 0, which is then added to what lies at `places` or takes its place.
+        """The sum over k, which is then added to what lies at `places`, or takes its place.
 
         `cell` says to which of them the product of a left and a right value belongs, unless each has its own.
         """
@@ -261,29 +261,26 @@ class Emitter:
         fma = self.fma()
         # One stack cell for each accumulator: LLVM makes registers of them.
         cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for total in cells:
-            builder.store(zero, total)
+        for sum_ in cells:
+            builder.store(zero, sum_)
         with self.cgutils.for_range(builder, self.count) as inside:
             left, right = load(inside.index)
             for a, value in enumerate(left):
                 for b, factor in enumerate(right):
-                    total = cells[cell(a, b) if cell else a * len(right) + b]
-                    builder.store(builder.call(fma, [value, factor, builder.load(total)]), total)
-        for place, total in zip(places, cells, strict=True):
-            value = builder.load(total)
-            self.store(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
+                    sum_ = cells[cell(a, b) if cell else a * len(right) + b]
+                    builder.store(builder.call(fma, [value, factor, builder.load(sum_)]), sum_)
+        for place, sum_ in zip(places, cells, strict=True):
+            value = builder.load(sum_)
+            self.keep(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples
-def compiled(shape: Any) -> int:
+def _compiled(shape: Block | Strip | Dots) -> int:
     """Compile a micro-kernel; its address stays good for the life of the process."""
 
     def write(builder: Any, args: Any) -> None:
         emitter = Emitter(shape, builder, args)
-        if isinstance(shape, Block | Strip | Dots):
-            emitter.loop(*shape.sides(emitter), adds=shape.adds)
-        else:  # another kind of micro-kernel, which writes itself
-            shape.write(emitter)
+        emitter.loop(*shape.sides(emitter), adds=shape.adds)
 
     return machine_code(str(shape), 6, write)
 

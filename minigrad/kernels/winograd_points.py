@@ -10,7 +10,7 @@ from minigrad.jit import interpreted, kernel
 from minigrad.kernels.frames import Array, Pair
 from minigrad.kernels.memory import empty
 from minigrad.kernels.vector import run
-from minigrad.kernels.vector_turn import Nested, Turn
+from minigrad.kernels.vector_nested import Nested, Transpose
 from minigrad.kernels.winograd_matrices import Matrix
 from minigrad.kernels.winograd_tiles import Axis
 
@@ -71,7 +71,7 @@ def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ig
                 run(s.turn, lines[i * line + left * s.chunk :], source, at, squares, some, squares, lines)
         for tx in range(s.columns):
             to = points[piece * s.points * s.apart + (tile + tx) * s.chunk :]
-            run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, (some + s.lanes - 1) // s.lanes, s.strides, lines)
+            run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, s.chunk // s.lanes, s.strides, lines)
 
 
 @kernel
@@ -102,9 +102,9 @@ def spreading(
     y, x = maps
     line, apart = ((along.tiles - 1) * along.step + len(x[0])) * chunk, distance(room * chunk, lanes)
     return Spread(
-        *shape[:2], channels, *shape[2:], down.tiles, along.tiles, down.step, along.step, len(y[0]), len(x[0]),
+        shape[0], shape[1], channels, shape[2], shape[3], down.tiles, along.tiles, down.step, along.step, len(y[0]), len(x[0]),
         origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), len(y) * len(x), room, apart, lanes,
-        Turn(lanes, dtype.name).handle, Nested(y, x, lanes, dtype.name).handle,
+        Transpose(lanes, dtype.name).handle, Nested(y, x, lanes, dtype.name).handle,
         np.array([line, chunk, lanes]), np.array([len(x) * apart, apart, lanes]),
     )  # fmt: skip
 

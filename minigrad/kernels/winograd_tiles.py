@@ -30,7 +30,8 @@ def _tiles_for(taps: int) -> list[int]:
 def regions(size: Pair, window: Pair, batch: int) -> list[tuple[Axis, Axis]]:
     """Tilings of rows and of columns whose combinations cost the least."""
     best = min(itertools.product(*map(_tilings, size, window)), key=lambda pair: _products(pair, window, batch))
-    return list(itertools.product(*map(_shortened, best)))
+    down, along = map(_shortened, best)
+    return [(y, x) for y in down for x in along]
 
 
 def products(size: Pair, window: Pair, batch: int) -> float:

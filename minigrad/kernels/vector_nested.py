@@ -1,25 +1,28 @@
-"""Two more micro-kernels, which Winograd's convolutions need around their sums of products: `Nested` and `Turn`.
+"""Two more micro-kernels, which Winograd's convolutions need around their sums of products: `Nested` and `Transpose`.
 
 Both are run as `vector.run(kernel.handle, to, source, start, inner, count, rows, weights)`, with other meanings for the tables:
 
-    Nested   to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
-             inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
-    Turn     to[c, r] = source[r, c]    for `count` rows and inner[2] columns
-             inner: how far apart source's rows lie, how far those of `to`, and the number of columns
+    Nested      to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
+                inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
+    Transpose   to[c, r] = source[r, c]    for `count` rows and inner[2] columns
+                inner: how far apart source's rows lie, how far those of `to`, and the number of columns
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.jit import interpreted
-from minigrad.kernels.vector import Emitter, compiled
-from minigrad.kernels.winograd_matrices import Fraction, Matrix, apply
+from minigrad.kernels.micro import machine_code
+from minigrad.kernels.vector import Emitter
+from minigrad.kernels.winograd_matrices import Matrix, apply
 
-__all__ = ["Nested", "Turn"]
+__all__ = ["Nested", "Transpose"]
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +39,7 @@ class Nested(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `vector.Block`'s."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, to: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The map as two matrix products."""
@@ -74,7 +77,7 @@ class Nested(NamedTuple):
             for row in zip(*columns, strict=True):
                 place = to
                 for value in apply(self.across, row, total):
-                    emit.store(value if shift is None else b.fadd(value, shift), place)
+                    emit.keep(value if shift is None else b.fadd(value, shift), place)
                     place = b.add(place, steps[1])
                 to = b.add(to, steps[0])
 
@@ -104,7 +107,7 @@ def _constant(emit: Emitter, value: Fraction) -> Any:
     return emit.ir.Constant(emit.kind, [float(np.dtype(f"f{emit.size}").type(value))] * emit.lanes)
 
 
-class Turn(NamedTuple):
+class Transpose(NamedTuple):
     """A matrix turned, by squares as wide as a vector; those at the end overlap the ones before, or are smaller."""
 
     lanes: int
@@ -113,7 +116,7 @@ class Turn(NamedTuple):
     @property
     def handle(self) -> Any:
         """As a `vector.Block`'s."""
-        return self if interpreted() else compiled(self)
+        return self if interpreted() else _compiled(self)
 
     def python(self, to: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """One index for another."""
@@ -163,9 +166,18 @@ def _turn(emit: Emitter, to: Any, to_step: Any, source: Any, from_step: Any, siz
     while half < size:
         lower = [lane if not lane & half else size + lane - half for lane in range(size)]
         upper = [lane + half if not lane & half else size + lane for lane in range(size)]
-        masks = [ir.Constant(ir.VectorType(ir.IntType(32), size), mask) for mask in (lower, upper)]
         for i, j in ((i, i + half) for i in range(size) if not i & half):
-            lines[i], lines[j] = (b.shuffle_vector(lines[i], lines[j], mask) for mask in masks)
+            lines[i], lines[j] = (emit.shuffle(lines[i], lines[j], places) for places in (lower, upper))
         half *= 2
     for i, line in enumerate(lines):
-        emit.store(line, emit.moved(to, b.mul(emit.number(i), to_step)))
+        emit.keep(line, emit.moved(to, b.mul(emit.number(i), to_step)))
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def _compiled(shape: Nested | Transpose) -> int:
+    """As `vector.Block`'s; a name of all coefficients would be long."""
+
+    def write(builder: Any, args: Any) -> None:
+        shape.write(Emitter(shape, builder, args))
+
+    return machine_code(f"{type(shape).__name__}.{hashlib.sha1(str(shape).encode()).hexdigest()}", 6, write)

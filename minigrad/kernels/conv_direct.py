@@ -7,8 +7,11 @@ fills one pixel in so many and uses only the taps that can reach it.
 
 The ways differ in what lies along a vector's lanes:
 
-    'filters'  any shape; best for many channels      (`conv_filters`)
-    'pixels'   stride 1; best for few filters         (`conv_pixels`)
+    'filters'  any shape; best for many channels                    (`conv_filters`)
+    'pixels'   stride 1; best for few filters                       (`conv_pixels`)
+    'images'   stride 1; best for few channels and many images      (`conv_images`)
+
+What follows from the shapes alone, tables of offsets and the shapes of micro-kernels, is found once and remembered.
 
 Threads share out images (and blocks of filters); the weight's gradient is summed thread by thread, so there the thread
 count changes rounding. The same thread count gives the same bits.

@@ -60,7 +60,7 @@ def _plain(task: Task) -> bool:
 
 
 #: 'images' keeps all numbers of as many images as there are lanes at hand; more than these would not stay in the cache.
-_MOST_IN_LANES = 1 << 18
+_MOST_IN_LANES = 1 << 19
 #: Cycles for bringing a vector into lanes, or out of them.
 _TURNING = 5.5
 #: 'pixels' keeps a whole vector for each element of the weight's gradient; more than these would not stay in the cache.
@@ -73,7 +73,8 @@ def _by_images(task: Task) -> float:
     A block's images must stay in the cache, in lanes.
     """
     source, result = task.channels * math.prod(task.image), task.filters * math.prod(task.size)
-    if task.geometry.groups * (source + result) * task.lanes > _MOST_IN_LANES:
+    most = _MOST_IN_LANES * (2 if task.kind == "weight" else 1)  # which only reads
+    if task.geometry.groups * (source + result) * task.lanes > most:
         return math.inf
     filled = task.batch / (-(-task.batch // task.lanes) * task.lanes)
     cycles = result * task.channels * math.prod(task.window) + _TURNING * (source + result)

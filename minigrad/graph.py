@@ -8,6 +8,7 @@ walking by falling number is walking in reverse topological order, without recur
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from minigrad.op import Op
     from minigrad.tensor import Tensor
 
-__all__ = ["OWN", "Hook", "Node", "Saved", "Shape", "after_hooks", "backward_walk", "reachable"]
+__all__ = ["OWN", "Hook", "Node", "Saved", "Shape", "after_hooks", "backward_walk", "keep", "reachable"]
 
 Shape = tuple[int, ...]
 Hook = Callable[["Tensor"], "Tensor | None"]
@@ -39,6 +40,10 @@ class Saved(NamedTuple):
     edge: Any
     cell: list[int]
     version: int
+
+
+#: A `Saved` of four things in a tuple; its class's own constructor takes twice as long.
+keep = functools.partial(tuple.__new__, Saved)
 
 
 class Node:
@@ -66,21 +71,21 @@ class Node:
         self,
         op: Op,
         params: dict[str, Any],
-        edges: tuple[Any, ...],
+        edges: Sequence[Any],
         needs: tuple[bool, ...],
-        shapes: tuple[Shape, ...],
-        dtypes: tuple[np.dtype[Any], ...],
-        shape: Shape,
-        dtype: np.dtype[Any],
+        shapes: Sequence[Shape],
+        dtypes: Sequence[np.dtype[Any]],
+        out: np.ndarray[Any, Any],
     ) -> None:
         """Record an application; `saved`, `where` and `scope` are filled in by who records it."""
         self.op = op
         self.params = params
         self.edges = edges
+        #: Of the inputs, those of one that is absent standing in for it.
         self.shapes = shapes
         self.dtypes = dtypes
-        self.shape = shape
-        self.dtype = dtype
+        self.shape = out.shape
+        self.dtype = out.dtype
         #: Which inputs want a gradient, edge by edge.
         self.needs = needs
         self.number = next(_numbers)

@@ -34,12 +34,12 @@ def within_operation() -> bool:
 
 class _Modes(threading.local):
     grad = True
-    anomaly = False
     #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
     scope: str | None = None
-    #: For who looks on: called, if set, with each node as it is recorded, the list of arrays that went in (None where an
-    #: input is absent) and the array that came out.
-    watcher: Any = None
+    #: Whether anomaly detection or a watcher is on, which every operation asks: one look instead of two.
+    observed = False
+    _anomaly = False
+    _watcher: Any = None
 
     def __init__(self) -> None:
         """Run for each thread that looks."""
@@ -49,6 +49,28 @@ class _Modes(threading.local):
         #: ``quietly(function, *arguments)`` calls with numpy's warnings off: Inf and NaN come in silence, as floating point
         #: has them. A context entered again and again costs a tenth of what `numpy.errstate` does.
         self.quietly = quiet.run
+
+    @property
+    def anomaly(self) -> bool:
+        """Whether the first NaN or Inf raises."""
+        return self._anomaly
+
+    @anomaly.setter
+    def anomaly(self, value: bool) -> None:
+        self._anomaly = value
+        self.observed = value or self._watcher is not None
+
+    @property
+    def watcher(self) -> Any:
+        """For who looks on: called, if set, with each node as it is recorded, the list of arrays that went in (None where
+        an input is absent) and the array that came out.
+        """
+        return self._watcher
+
+    @watcher.setter
+    def watcher(self, value: Any) -> None:
+        self._watcher = value
+        self.observed = self._anomaly or value is not None
 
 
 modes = _Modes()

@@ -17,15 +17,16 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from minigrad.anomaly import finite, user_line
 from minigrad.core import Array, TensorBase, check_current, make_tensor
 from minigrad.errors import AnomalyError, GradientError, ShapeError
-from minigrad.graph import OWN, Node, Saved, Shape
+from minigrad.graph import OWN, Node, Saved, Shape, keep
 from minigrad.modes import modes, within_operation
+from minigrad.plans import Plan, formula, plan_for
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -49,20 +50,6 @@ class Sample:
     def __post_init__(self) -> None:
         """Numbers that numpy drew without axes become arrays again."""
         object.__setattr__(self, "inputs", tuple(None if x is None else np.asarray(x) for x in self.inputs))
-
-
-class _Formula(NamedTuple):
-    targets: tuple[int, ...]  # the inputs it gives cotangents for
-    function: Callable[..., Any]
-    arrays: tuple[str, ...]  # kept inputs and outputs, by position
-    settings: tuple[str, ...]  # by keyword: params, "shapes", "needs"
-    joint: bool
-
-
-class _Plan(NamedTuple):
-    formulas: tuple[_Formula, ...]
-    inputs: tuple[tuple[str, int], ...]  # what to keep of the inputs
-    outputs: tuple[tuple[str, int], ...]  # and of the outputs
 
 
 #: Families that change no number, and so need no wider type for half precision.
@@ -132,28 +119,40 @@ class Op:
         return self._applied(inputs, params)
 
     def _applied(self, inputs: tuple[TensorBase | None, ...], params: dict[str, Any]) -> tuple[Tensor, ...]:
+        recording = modes.grad and self.vjp
         arrays: list[Array | None] = []
         edges: list[Any] = []
-        half = stale = wanted = False
+        shapes: list[Shape] = []
+        dtypes: list[Any] = []
+        half = stale = wanted = absent = False
         for x in inputs:  # one plain loop, calling nothing: every small operation pays for it
             array: Array | None = None
             edge: Any = None
             if x is not None:
                 try:
-                    array, edge = x.array, x.node
+                    array = x.array
                 except AttributeError:
                     raise self._no_tensor(inputs) from None
-                if edge is not None:
-                    wanted = True
-                elif x._leaf_requires_grad:
-                    edge, wanted = x, True
-                if x.recorded != x.cell[0]:
-                    stale = True
-                if array.dtype.char == "e":
+                dtype = array.dtype
+                if dtype.char == "e":
                     half = self.family not in _MOVING
+                if recording:
+                    edge = x.node
+                    if edge is not None:
+                        wanted = True
+                    elif x._leaf_requires_grad:
+                        edge, wanted = x, True
+                    if x.recorded != x.cell[0]:
+                        stale = True
+                    shapes.append(array.shape)
+                    dtypes.append(dtype)
+            elif recording:
+                shapes.append(())
+                dtypes.append(None)
+                absent = True
             arrays.append(array)
             edges.append(edge)
-        if stale and modes.grad and self.vjp:
+        if stale:
             for x in inputs:
                 if x is not None:
                     check_current(x)
@@ -166,21 +165,26 @@ class Op:
             result = forward(*arrays, **params)  # called while another's forward runs, by a signal handler for example
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays, params) from error
-        results = result if type(result) is tuple else (np.asarray(result),)  # numpy turns 0-d arrays into scalars
+        if type(result) is tuple:
+            results = result
+            out = result[0]
+        else:
+            out = result if type(result) is np.ndarray else np.asarray(result)  # numpy turns 0-d arrays into scalars
+            results = (out,)
         cell = [0, 0]
         if self.view:
             first = inputs[0]
-            if first is not None and np.may_share_memory(results[0], first.array):
+            if first is not None and np.may_share_memory(out, first.array):
                 cell = first.cell
         node = None
-        if wanted and modes.grad and results[0].dtype.kind in "fc":  # integers have no derivative
-            node = self._record(inputs, arrays, edges, params, results, cell)
-        if modes.anomaly:
-            self._look(arrays, results, node)
-        if node is not None and modes.watcher is not None:
-            modes.watcher(node, arrays, results[0])
-        out = make_tensor(results[0], node, cell)
-        return (out,) if len(results) == 1 else (out, *[make_tensor(extra) for extra in results[1:]])
+        if wanted and out.dtype.kind in "fc":  # integers have no derivative
+            if absent:
+                dtypes = [out.dtype if dtype is None else dtype for dtype in dtypes]
+            node = self._record(inputs, edges, shapes, dtypes, params, results, cell)
+        if modes.observed:
+            self._observe(arrays, results, node)
+        made = make_tensor(out, node, cell)
+        return (made,) if len(results) == 1 else (made, *[make_tensor(extra) for extra in results[1:]])
 
     def _widened(self, *arrays: Array | None, **params: Any) -> Any:
         """Half precision is calculated in single and rounded at the end: no kernel has it, and sums would overflow."""
@@ -193,8 +197,9 @@ class Op:
     def _record(
         self,
         inputs: tuple[TensorBase | None, ...],
-        arrays: list[Array | None],
         edges: list[Any],
+        shapes: list[Shape],
+        dtypes: list[Any],
         params: dict[str, Any],
         results: tuple[Any, ...],
         cell: list[int],
@@ -203,27 +208,31 @@ class Op:
         plan = self._plans.get(needs) or self._plan(needs)
         if not plan.formulas:
             return None
-        out = results[0]
-        shapes = tuple([() if a is None else a.shape for a in arrays])
-        dtypes = tuple([out.dtype if a is None else a.dtype for a in arrays])
-        node = Node(self, params, tuple(edges), needs, shapes, dtypes, out.shape, out.dtype)
+        node = Node(self, params, edges, needs, shapes, dtypes, results[0])
         saved = cast(dict[str, Saved], node.saved)
         for name, at in plan.inputs:
             x = inputs[at]
             if x is not None:
-                saved[name] = Saved(x.array, edges[at], x.cell, x.cell[0])
+                saved[name] = keep((x.array, edges[at], x.cell, x.cell[0]))
         for name, at in plan.outputs:
-            saved[name] = Saved(results[at], OWN, cell, cell[0]) if at == 0 else Saved(results[at], None, [0, 0], 0)
+            saved[name] = keep((results[at], OWN, cell, cell[0]) if at == 0 else (results[at], None, [0, 0], 0))
         node.scope = modes.scope
-        if modes.anomaly:
-            node.where = user_line()
         return node
+
+    def _observe(self, arrays: list[Array | None], results: tuple[Any, ...], node: Node | None) -> None:
+        """Show the application to whom it concerns: anomaly detection, and who watches."""
+        if modes.anomaly:
+            if node is not None:
+                node.where = user_line()
+            self._look(arrays, results, node)
+        if node is not None and modes.watcher is not None:
+            modes.watcher(node, arrays, results[0])
 
     # -------------------------------------------------------------------------------------------- backward
 
     def pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         """The cotangents of the inputs that need one, from the output's; checked against each input's shape and dtype."""
-        if not modes.anomaly:
+        if not modes.observed or not modes.anomaly:
             return self._pull(node, g, needs)
         modes.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
         try:
@@ -242,11 +251,12 @@ class Op:
                 result = function(g, *kept, **{name: self._setting(node, name, needs) for name in settings})
             else:
                 result = function(g, *kept)
-            for target, part in zip(targets, result if joint else (result,), strict=True):
+            if not joint:
+                parts[targets[0]] = result if result is None else self._fitted(node, targets[0], result)
+                continue
+            for target, part in zip(targets, result, strict=True):
                 if needs[target] and part is not None:
-                    array = part.array
-                    fits = array.shape == node.shapes[target] and array.dtype is node.dtypes[target]
-                    parts[target] = part if fits else self._fitted(node, target, part)
+                    parts[target] = self._fitted(node, target, part)
         return parts
 
     def _restore(self, node: Node, kept: Saved) -> Tensor:
@@ -271,7 +281,9 @@ class Op:
 
     def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
         """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
-        shape, dtype = node.shapes[target], node.dtypes[target]
+        shape, dtype, array = node.shapes[target], node.dtypes[target], part.array
+        if array.shape == shape and array.dtype is dtype:
+            return part
         if self.broadcasts and part.array.shape != shape:
             part = part.sum_to(shape)
         if part.array.dtype != dtype:
@@ -291,33 +303,19 @@ class Op:
         except ValueError as error:  # numpy's ufuncs tell their arity but not their names
             raise TypeError(f"{self.name}: forward must have a signature; wrap it in a lambda") from error
 
-    def _plan(self, needs: tuple[bool, ...]) -> _Plan:
+    def _plan(self, needs: tuple[bool, ...]) -> Plan:
         """Which formulas to run and what they keep, for this pattern of wanted gradients."""
         plan = self._plans.get(needs)
         if plan is None:
-            plan = self._plans[needs] = self._make_plan(needs)
+            owners = [self.inputs[min(i, len(self.inputs) - 1)] for i in range(len(needs))]
+            star = self.inputs[-1] if self.variadic else None
+            plan = plan_for(needs, owners, self.slots(len(needs)), self.outputs, self.vjp, star)
+            self._plans[needs] = plan
         return plan
 
     @functools.cached_property
-    def _plans(self) -> dict[tuple[bool, ...], _Plan]:
+    def _plans(self) -> dict[tuple[bool, ...], Plan]:
         return {}
-
-    def _make_plan(self, needs: tuple[bool, ...]) -> _Plan:
-        names = self.slots(len(needs))
-        owners = [self.inputs[min(i, len(self.inputs) - 1)] for i in range(len(needs))]
-        formulas = []
-        for key, function in self.vjp.items():
-            wanted = (key,) if isinstance(key, str) else key
-            targets = tuple(i for i, owner in enumerate(owners) if owner in wanted)
-            if any(needs[i] for i in targets):
-                joint = not isinstance(key, str) or (self.variadic and self.inputs[-1] in wanted)
-                formulas.append(self._formula(targets, function, joint))
-        kept = {name for formula in formulas for name in formula.arrays}
-        return _Plan(
-            tuple(formulas),
-            tuple((name, i) for i, name in enumerate(names) if name in kept),
-            tuple((name, i) for i, name in enumerate(self.outputs) if name in kept),
-        )
 
     def slots(self, count: int) -> list[str]:
         """A name for each of `count` inputs: those of `forward`, a starred one numbered."""
@@ -325,13 +323,6 @@ class Op:
             return list(self.inputs[:count])
         *fixed, star = self.inputs
         return fixed + [f"{star}{i}" for i in range(count - len(fixed))]
-
-    @staticmethod
-    def _formula(targets: tuple[int, ...], function: Callable[..., Any], joint: bool) -> _Formula:
-        parameters = list(inspect.signature(function).parameters.values())[1:]
-        arrays = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        settings = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        return _Formula(targets, function, arrays, settings, joint)
 
     # -------------------------------------------------------------------------------------------- messages
 
@@ -384,7 +375,7 @@ def register(op: Op) -> Op:
         for name in (key,) if isinstance(key, str) else key:
             if name not in op.inputs:
                 raise ValueError(f"{op.name}: a derivative for {name!r}, but the inputs are {op.inputs}")
-        for name in Op._formula((), function, False).arrays:
+        for name in formula((), function, False).arrays:
             if name not in known and not op.variadic:
                 raise ValueError(f"{op.name}: a derivative asks for {name!r}, which is neither input nor output")
     REGISTRY[op.name] = op

@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.core import TensorBase
 from minigrad.nn.hooks import Hooks, RemovableHandle
 from minigrad.nn.parameter import Parameter
-from minigrad.nn.scope import entered, structure_changed
+from minigrad.nn.scope import enter, leave, structure_changed
 from minigrad.nn.state import IncompatibleKeys, load_state
 from minigrad.tensor import Tensor
 
@@ -53,11 +53,14 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and `forward`."""
-        with entered(self):
+        before = enter(self)
+        try:
             if self._pre_hooks.by_number:
                 args = self._pre_hooks.before(self, args)
             output = self.forward(*args, **kwargs)
             return self._hooks.after(self, args, output) if self._hooks.by_number else output
+        finally:
+            leave(before)
 
     def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> RemovableHandle:
         """Call ``hook(module, args)`` before each forward; what it returns, if anything, replaces the arguments."""
@@ -136,8 +139,10 @@ class Module:
         """A registered part; called where ordinary attributes have no such name."""
         parts = self.__dict__
         for room in ("_parameters", "_buffers", "_modules"):
-            if room in parts and name in parts[room]:
+            try:  # the usual case, a layer's weight, costs as little as can be
                 return parts[room][name]
+            except KeyError:
+                continue
         hint = "" if "_modules" in parts else "; does its __init__ call super().__init__()?"
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
 

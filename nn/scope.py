@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from minigrad.modes import modes
@@ -21,7 +20,7 @@ from minigrad.modes import modes
 if TYPE_CHECKING:
     from minigrad.nn.module import Module
 
-__all__ = ["called_as", "entered", "structure_changed"]
+__all__ = ["called_as", "enter", "leave", "structure_changed"]
 
 Paths = dict[int, list[str]]
 
@@ -49,34 +48,28 @@ def called_as(name: str) -> None:
     _running.name = name
 
 
-class entered:
-    """Hold the module's path in `modes.scope` while the block runs; what was there before returns, also on error."""
+def enter(module: Module) -> tuple[str | None, bool]:
+    """Hold the module's path in `modes.scope` until `leave`, which takes what this gives: what was there before."""
+    running, before = _running, modes.scope
+    name, running.name = running.name, None
+    known = running.paths
+    if known is None:
+        running.paths = _paths_under(module)
+        modes.scope = ""
+        return before, True
+    paths = known.get(id(module))
+    if paths is not None:
+        modes.scope = paths[0] if len(paths) == 1 else _nearest(paths, before or "", name)
+    return before, False
 
-    __slots__ = ("_before", "_module", "_outermost")
 
-    def __init__(self, module: Module) -> None:
-        """Nothing happens before the block begins."""
-        self._module = module
-
-    def __enter__(self) -> None:
-        running, module = _running, self._module
-        self._before = before = modes.scope
-        name, running.name = running.name, None
-        known = running.paths
-        self._outermost = known is None
-        if known is None:
-            running.paths = _paths_under(module)
-            modes.scope = ""
-        else:
-            paths = known.get(id(module))
-            if paths is not None:
-                modes.scope = paths[0] if len(paths) == 1 else _nearest(paths, before or "", name)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        modes.scope = self._before
-        _running.name = None
-        if self._outermost:
-            _running.paths = None
+def leave(token: tuple[str | None, bool]) -> None:
+    """Bring back what held before; also to be called after an error."""
+    modes.scope, outermost = token
+    running = _running
+    running.name = None
+    if outermost:
+        running.paths = None
 
 
 def _paths_under(root: Module) -> Paths:

@@ -14,7 +14,7 @@ LEVELS = [
     {"minigrad.kernels"},
     {"minigrad.modes", "minigrad.graph", "minigrad.random"},
     {"minigrad.core"},
-    {"minigrad.anomaly"},
+    {"minigrad.anomaly", "minigrad.plans"},
     {"minigrad.op"},
     {"minigrad.ops"},
     {"minigrad.tensor"},

@@ -17,8 +17,8 @@ __all__ = ["empty", "owns_memory", "release"]
 
 Array = np.ndarray[Any, Any]
 
-#: Below this many bytes numpy's own small blocks are as good.
-_FROM = 1 << 16
+#: Below this many bytes the C library gives freed blocks back without the system's help, and faster than this store.
+_FROM = 1 << 18
 #: At most this many bytes of free blocks are kept in each class of sizes, but always one block.
 _KEPT = 1 << 26
 _ALIGNED = 64

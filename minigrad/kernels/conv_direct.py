@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.jit import get_num_threads
-from minigrad.kernels import conv_filters, conv_images, conv_pixels
+from minigrad.kernels import conv_filters, conv_images, conv_pixels, conv_spread
 from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, offsets
 from minigrad.kernels.packing import Source
 from minigrad.kernels.vector import machine_lanes
@@ -78,7 +78,7 @@ def _nothing(count: int, dtype: Type) -> Array:
 
 # ------------------------------------------------------------------------------------------------ what follows from shapes
 
-_Correlation = conv_filters.Correlation | conv_pixels.Correlation
+_Correlation = conv_filters.Correlation | conv_pixels.Correlation | conv_spread.Spreading
 
 
 @functools.lru_cache(maxsize=1024)
@@ -99,6 +99,8 @@ def _input_plan(
 ) -> tuple[_Correlation, ...]:
     """One for each phase of the stride that has pixels."""
     stride, groups = geometry.stride, geometry.groups
+    if way == "filters" and stride == (1, 1):
+        return (conv_spread.Spreading.of(dx, g, w, geometry, dtype, lanes),)
     filters, window = w[0] // groups, w[1] * w[2] * w[3]
     plans = []
     for phase in itertools.product(range(min(stride[0], dx[2])), range(min(stride[1], dx[3]))):

@@ -82,11 +82,12 @@ def _by_images(task: Task) -> float:
 
 
 def _by_pixels(task: Task) -> float:
-    """It calculates also what lies between two rows."""
+    """It calculates also what lies between two rows; for a single plane it must load a vector for each product."""
     if task.kind == "weight" and task.geometry.groups * task.filters * task.taps > _MOST_DOTS:
         return math.inf
     framed = task.row + task.geometry.dilation[1] * (task.window[1] - 1)
-    return task.taps / task.lanes * framed / task.row + 1.0
+    loads = 2.0 if task.outputs == 1 and task.kind != "weight" else 1.0
+    return task.taps / task.lanes * framed / task.row * loads + 1.0
 
 
 def _by_filters(task: Task) -> float:

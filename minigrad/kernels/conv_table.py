@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from minigrad.kernels.frames import Geometry, Pair
+from minigrad.kernels.winograd_matrices import LARGEST
+from minigrad.kernels.winograd_tiles import products
 
 __all__ = ["ALGORITHMS", "DIRECT", "Task", "choose", "limits"]
 
@@ -97,7 +99,25 @@ def _by_filters(task: Task) -> float:
     return 1.1 * task.taps / task.lanes / filled + (2.0 if task.kind == "weight" else 4.0)
 
 
+def _winograd_can(task: Task) -> bool:
+    return _plain(task) and task.geometry.dilation == (1, 1) and 2 <= max(task.window) < LARGEST
+
+
+def _winograd_pays(task: Task) -> bool:
+    """Fewer products than the direct way by what the transforms cost; with many channels that is little.
+
+    Of a few images with many channels the direct way spends its time on bringing the weights in order.
+    """
+    result = task.image if task.kind == "input" else task.size
+    lanes = task.lanes * 4 // task.itemsize
+    least = min(task.channels, task.filters)
+    worth = 0.6 if least < 4 * lanes else 1.7
+    direct = task.batch * math.prod(result) * math.prod(task.window)
+    return least >= lanes and products(result, task.window, task.batch) < worth * direct
+
+
 _TABLE: tuple[_Row, ...] = (
+    _Row("winograd", _winograd_can, _winograd_pays, "stride 1 and dilation 1, windows up to 7, not 1x1"),
     _Row("images", _plain, lambda task: _by_images(task) < min(_by_pixels(task), _by_filters(task)), "stride 1"),
     _Row("pixels", _plain, lambda task: _by_pixels(task) < _by_filters(task), "stride 1"),
     _Row("filters", lambda task: True, lambda task: True),

@@ -140,7 +140,7 @@ class Turn(NamedTuple):
                 plus = emit.vector(emit.moved(emit.weights, first), 0)
                 vectors = [emit.builder.fadd(vector, plus) for vector in vectors]
             for j, vector in enumerate(vectors):
-                emit.keep(vector, emit.moved(emit.tile, emit.entry(emit.rows, first, j)))
+                emit.store(vector, emit.moved(emit.tile, emit.entry(emit.rows, first, j)))
 
 
 class Fold(NamedTuple):
@@ -168,7 +168,7 @@ class Fold(NamedTuple):
             for distance in _halves(n):
                 pairs = _exchanged(emit, vectors, distance)
                 vectors = [emit.builder.fadd(pairs[i], pairs[i + distance]) for i in range(distance)]
-            emit.keep(vectors[0], emit.moved(emit.tile, emit.times(inside.index, n)))
+            emit.store(vectors[0], emit.moved(emit.tile, emit.times(inside.index, n)))
 
 
 def _halves(lanes: int) -> list[int]:

@@ -189,6 +189,8 @@ _CASES: tuple[tuple[Shape, Shape, dict[str, Any], str], ...] = (
     ((2, 2, 4, 5), (3, 2, 3, 2), _settings() | {"algorithm": "filters"}, "filters along the lanes"),
     ((9, 1, 3, 4), (2, 1, 2, 2), _settings() | {"algorithm": "images"}, "images along the lanes, more than a vector has"),
     ((2, 4, 4, 6), (2, 2, 2, 2), _settings((1, 1), (1, 0), (1, 3), 2) | {"algorithm": "images"}, "images, groups, dilation"),
+    ((1, 2, 5, 5), (2, 2, 3, 3), _settings(padding=(1, 1)) | {"algorithm": "winograd"}, "tiles of two sizes"),
+    ((2, 2, 3, 7), (4, 1, 2, 5), _settings(padding=(0, 3), groups=2) | {"algorithm": "winograd"}, "tiles, groups, any window"),
 )
 
 

@@ -3,7 +3,8 @@
 Each image is first laid into a frame of zeros, so that no tap can miss. Then every product that is wanted lies at a sum of
 offsets: of the pixel, of the tap, of the group. The derivative by the input is a convolution again, of the framed
 cotangent with the weights turned round; with a stride it falls apart into stride x stride convolutions, each of which
-fills one pixel in so many and uses only the taps that can reach it.
+fills one pixel in so many and uses only the taps that can reach it. Without a stride it is taken the other way round, where
+that is faster: each cotangent is spread over the pixels of its window, and needs no frame (`conv_spread`, `conv_images`).
 
 The ways differ in what lies along a vector's lanes:
 

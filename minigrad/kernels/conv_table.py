@@ -93,9 +93,14 @@ def _by_pixels(task: Task) -> float:
 
 
 def _by_filters(task: Task) -> float:
-    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent."""
+    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent.
+
+    By input, without a stride, it takes no product with a border.
+    """
     used = next(n for n in (4, 8, 16) if n >= min(task.outputs, task.lanes))  # vectors get shorter where filters are few
     filled = task.outputs / (-(-task.outputs // used) * used)
+    if task.kind == "input" and _plain(task):
+        return 1.05 * task.taps * math.prod(task.size) / math.prod(task.image) / task.lanes / filled + 1.0
     return 1.1 * task.taps / task.lanes / filled + (2.0 if task.kind == "weight" else 4.0)
 
 

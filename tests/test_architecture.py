@@ -27,6 +27,7 @@ LEVELS = [
     {"minigrad.zoo"},
     {"minigrad.bench"},
     {"minigrad.cli"},
+    {"minigrad.__main__"},
 ]
 
 

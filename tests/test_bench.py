@@ -1,12 +1,15 @@
 """The benchmark itself: what it refuses, what it writes, how it counts."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from minigrad.bench import Case, Minigrad, all_cases, measure
-from minigrad.bench.machine import Limits
+from minigrad.bench import FRAMEWORKS, Case, Minigrad, Result, all_cases, measure
+from minigrad.bench.machine import Limits, description
+from minigrad.bench.overhead import overhead_cases
+from minigrad.bench.report import Findings, read, write
 from minigrad.bench.timing import interleaved, ratio_interval
 from minigrad.cli import main
 from minigrad.errors import MinigradError
@@ -14,6 +17,11 @@ from minigrad.errors import MinigradError
 
 class Other(Minigrad):
     name = "other"
+
+
+class Compiled(Minigrad):
+    name = "compiled"
+    eager = False
 
 
 def test_results_that_differ_are_not_timed():
@@ -57,10 +65,77 @@ def test_a_run_leaves_json_and_markdown(tmp_path, capsys):
     assert "| cross_entropy 1x10: forward |" in out.with_suffix(".md").read_text()
 
 
+def test_a_run_goes_on_where_it_was_left(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    quick = ["--patience", "0.01", "--out", str(out)]
+    assert main(["bench", "--only", "^cross_entropy 1x10: by input$", *quick]) == 0
+    first = json.loads(out.read_text())["results"]
+    assert main(["bench", "--only", "^cross_entropy 1x10", "--resume", *quick]) == 0
+    told = json.loads(out.read_text())["results"]
+    assert [r["name"].split(": ")[1] for r in told] == ["forward", "by input"]
+    assert told[1:] == first
+    assert write(out, read(out))[0].read_text() == json.dumps(json.loads(out.read_text()), indent=1) + "\n"
+    out.write_text(out.read_text().replace('"lanes"', '"wings"'))
+    assert main(["bench", "--only", "^cross_entropy 1x10", "--resume", *quick]) == 2
+    assert "was measured with lanes None, here is" in capsys.readouterr().err
+
+
+def test_interrupted_it_keeps_what_there_is(tmp_path, monkeypatch, capsys):
+    def stopped(case, *_):
+        if case.name.endswith("by input"):
+            raise KeyboardInterrupt
+        return measure(case, *_)
+
+    monkeypatch.setattr("minigrad.cli.bench.measure", stopped)
+    out = tmp_path / "bench.json"
+    assert main(["bench", "--only", "^cross_entropy 1x10", "--patience", "0.01", "--out", str(out)]) == 1
+    assert [r["name"] for r in json.loads(out.read_text())["results"]] == ["cross_entropy 1x10: forward"]
+    assert "interrupted: what was measured until then" in capsys.readouterr().out
+
+
+def test_plots_are_made_of_what_was_found(tmp_path):
+    def result(name, times):
+        return Result.of(Case(name, lambda _: [], 1e6, 1e5), {n: [t] * 5 for n, t in times.items()}, Limits(1e10, 1e9), 0.0)
+
+    results = [
+        result("lenet step, batch 1", {"minigrad": 1.0, "torch": 2.0, "jax": 4.0}),
+        result("conv2d lenet conv1, batch 1: by weight", {"minigrad": 1.0, "torch": 2.0}),
+        result("relu 4x4: forward", {"minigrad": 1.0}),
+    ]
+    files = write(tmp_path / "b.json", Findings(description(), Limits(1e10, 1e9), results=results))
+    assert [file.name for file in files] == ["b.json", "b.md", "b-roofline.png", "b-ratios.png"]
+    assert all(file.stat().st_size > 0 for file in files)
+    assert "| lenet step, batch 1 | 1 s | 1 s | 2 s | 2 s | 2.00 (2.00 to 2.00) | 2.00 | 4 s |" in files[1].read_text()
+    assert results[0].of_limit == pytest.approx(1e-4)
+
+
+def test_a_small_operation_in_parts():
+    add = next(case for case in overhead_cases() if case.operation == "add")
+    found = add.measure([Minigrad(), Compiled()], patience=0.01)
+    assert set(found.wholes) == {"minigrad"}  # the other has no eager mode
+    own, parts = found.wholes["minigrad"], found.parts
+    assert sum(parts.values()) == pytest.approx(own["recorded"])
+    assert own["unrecorded"] < own["recorded"] and own["backward"] > 0 and parts["numpy"] > 0
+
+
+@pytest.mark.slow
+def test_jax_is_asked_for_the_same():
+    pytest.importorskip("jax")
+    frameworks = [Minigrad(), FRAMEWORKS["jax"]()]
+    small = (
+        "lenet step, batch 1$|conv2d lenet conv2, batch 1:|linear 400x120, batch 1:|relu 1x|max_pool2d 2/2 1x"
+        "|local_response_norm 8x|batch_norm 32x|softmax 32x|cross_entropy 1x"
+    )
+    for case in all_cases():
+        if re.search(small, case.name):
+            assert measure(case, frameworks, Limits(1, 1), patience=0).error <= case.tolerance
+
+
 def test_bad_requests_are_told_in_a_line(capsys):
     for arguments, said in (
         (["--only", "nothing has this name"], "is in no case's name"),
         (["--only", "("], "is not a regular expression"),
+        (["--resume"], "there is no --out"),
         (["--against", "tensorflow"], "there are torch, jax"),
     ):
         assert main(["bench", *arguments]) == 2

@@ -192,7 +192,7 @@ def convolutions(draw):
 
 
 @given(convolutions(), st.sampled_from(conv.ALGORITHMS), st.sampled_from([np.float32, np.float64]))
-def test_both_ways_to_convolve(case, way, kind):
+def test_all_ways_to_convolve(case, way, kind):
     torch = pytest.importorskip("torch")
     x_shape, w_shape, geometry = case
     rng = np.random.default_rng(0)
@@ -211,6 +211,7 @@ def test_both_ways_to_convolve(case, way, kind):
         np.testing.assert_allclose(found, wanted.numpy(), rtol=exact, atol=exact * 10)
 
 
+@np.errstate(all="ignore")  # operations switch numpy's warnings off, which plain Python would give
 def test_infinite_pixels_reach_only_the_taps_that_see_them():
     x, g = np.ones((1, 1, 5, 6), np.float32), np.ones((1, 1, 3, 4), np.float32)
     x[0, 0, 0, 0] = np.inf  # seen by the first tap alone
@@ -222,6 +223,37 @@ def test_infinite_pixels_reach_only_the_taps_that_see_them():
     expected[0, 0, 0, 0] = np.inf
     for way in conv.ALGORITHMS:
         np.testing.assert_array_equal(found[way], expected)
+
+
+@np.errstate(all="ignore")
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_reaches_only_what_sees_it(bad):
+    rng = np.random.default_rng(0)
+    x, w, g = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 2, 7, 6), (3, 2, 3, 2), (2, 3, 5, 5)))
+    x[1, 0, 2, 3] = g[0, 2, 4, 1] = bad
+    geometry, found = Geometry((1, 1), (0, 0), (1, 1), 1), {}
+    for way in conv.ALGORITHMS:
+        out, dx = np.empty_like(g), np.empty_like(x)
+        conv.conv2d(out, x, w, None, geometry, way)
+        conv.conv2d_input(dx, g, w, geometry, way)
+        found[way] = out, dx
+    seen, from_ = np.zeros(g.shape, bool), np.zeros(x.shape, bool)
+    seen[1, :, :3, 2:4] = from_[0, :, 4:7, 1:3] = True
+    for out, dx in found.values():
+        np.testing.assert_array_equal(np.isfinite(out), ~seen)
+        np.testing.assert_array_equal(np.isfinite(dx), ~from_)
+
+
+def test_columns_are_taken_where_they_pay():
+    strided, plain = Geometry((2, 2), (0, 0), (1, 1), 1), Geometry((1, 1), (0, 0), (1, 1), 1)
+    for kind in ("forward", "input", "weight"):
+        assert conv.choose(conv.task_of(kind, (8, 64, 56, 56), (128, 64, 1, 1), (8, 128, 28, 28), strided)) == "im2col"
+        assert conv.choose(conv.task_of(kind, (8, 64, 56, 56), (128, 64, 1, 1), (8, 128, 56, 56), plain)) != "im2col"
+    apart = Geometry((4, 4), (0, 0), (1, 1), 1)
+    ways = [
+        conv.choose(conv.task_of(k, (1, 3, 227, 227), (96, 3, 11, 11), (1, 96, 55, 55), apart)) for k in ("forward", "input")
+    ]
+    assert ways[0] != "im2col" and ways[1] == "im2col"
 
 
 def test_a_weights_gradient_is_no_less_accurate_than_pytorchs():

@@ -59,7 +59,7 @@ def _networks() -> Iterator[Case]:
                     _network_runs(build, (batch, *image), kind),
                     flops=2.0 * macs * batch * times,
                     # A step reads each weight twice and its gradient and momentum, and writes three of them.
-                    bytes=4.0 * parameters * passes,
+                    bytes=4.0 * (parameters * passes + batch * math.prod(image)),
                     tolerance=2e-2 if kind == "step" else 1e-4,
                     seconds=seconds,
                 )

@@ -7,6 +7,7 @@ that minigrad follows; JAX gets a small one in the same terms (`jax_functional`)
 from __future__ import annotations
 
 import importlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,6 +34,12 @@ class Framework:
     """One competitor. `forward`, `derivative` and `step` give something to call again and again, and to time."""
 
     name: str
+    functional: Any
+    #: Whether operations run as they are called: then there are `tensor(array)`, `no_grad()` and `grad(...)` too.
+    eager = False
+    tensor: Callable[[Array], Any]
+    no_grad: Callable[[], Any]
+    grad: Callable[..., Any]
 
     def forward(self, function: Function, arrays: Sequence[Array]) -> Run:
         """Calls the function, recording nothing."""
@@ -55,6 +62,11 @@ class Minigrad(Framework):
     """minigrad itself, eager."""
 
     name = "minigrad"
+    functional = minigrad_functional
+    eager = True
+    tensor = staticmethod(make_tensor)
+    no_grad = staticmethod(no_grad)
+    grad = staticmethod(grad)
 
     def forward(self, function: Function, arrays: Sequence[Array]) -> Run:
         """Without recording."""
@@ -108,12 +120,14 @@ class Torch(Framework):
     """PyTorch, eager, with as many threads."""
 
     name = "torch"
+    eager = True
 
     def __init__(self) -> None:
         """Import it. Raises MinigradError where it is not installed."""
         self.torch = _imported("torch")
         self.torch.set_num_threads(get_num_threads())
         self.functional = self.torch.nn.functional
+        self.tensor, self.no_grad, self.grad = self.torch.tensor, self.torch.no_grad, self.torch.autograd.grad
 
     def forward(self, function: Function, arrays: Sequence[Array]) -> Run:
         """Without recording."""
@@ -134,7 +148,7 @@ class Torch(Framework):
 
     def network(self, model: nn.Module, images: Array, labels: Array) -> tuple[Run, Run, Run]:
         """A twin made of PyTorch's own layers."""
-        torch, twin = self.torch, self._twin(model)
+        torch, twin = self.torch, self.twin(model)
         weights = {name: torch.from_numpy(p.array.copy()) for name, p in model.named_parameters()}
         twin.load_state_dict(weights)
         twin.train(model.training)
@@ -162,11 +176,11 @@ class Torch(Framework):
 
         return forward, step, gradients
 
-    def _twin(self, module: nn.Module) -> Any:
+    def twin(self, module: nn.Module) -> Any:
         """The same layers of PyTorch's, which has minigrad's names and settings."""
         children = list(module.named_children())
         if children:
-            return self.torch.nn.Sequential(OrderedDict((name, self._twin(child)) for name, child in children))
+            return self.torch.nn.Sequential(OrderedDict((name, self.twin(child)) for name, child in children))
         return getattr(self.torch.nn, type(module).__name__)(**settings_of(module))
 
     def arrays(self, result: Any) -> list[Array]:
@@ -180,8 +194,10 @@ class Jax(Framework):
     name = "jax"
 
     def __init__(self) -> None:
-        """Import it. Raises MinigradError where it is not installed."""
+        """Import it, with as many threads. Raises MinigradError where it is not installed."""
         self.jax = _imported("jax")
+        # XLA takes as many threads as there are cores unless this variable says otherwise. It is read at the first operation.
+        os.environ.setdefault("NPROC", str(get_num_threads()))
         self.functional = importlib.import_module("minigrad.bench.jax_functional")
 
     def forward(self, function: Function, arrays: Sequence[Array]) -> Run:
@@ -191,19 +207,15 @@ class Jax(Framework):
         return lambda: self.jax.block_until_ready(compiled(*tensors))
 
     def derivative(self, function: Function, arrays: Sequence[Array], which: int, cotangent: Array) -> Run:
-        """Compiled; XLA leaves out of the forward pass what the derivative does not need, and no more."""
+        """Compiled, given what the forward pass has kept: `jax.vjp`'s function is data that another function may be given."""
         tensors, g = [self.jax.numpy.asarray(a) for a in arrays], self.jax.numpy.asarray(cotangent)
-
-        def pulled(x: Any, g: Any, others: Any) -> Any:
-            given = [*others[:which], x, *others[which:]]
-            return self.jax.vjp(lambda x: function(self.functional, *given[:which], x, *given[which + 1 :]), x)[1](g)[0]
-
-        compiled = self.jax.jit(pulled)
-        others = tensors[:which] + tensors[which + 1 :]
-        return lambda: self.jax.block_until_ready(compiled(tensors[which], g, others))
+        before, after = tensors[:which], tensors[which + 1 :]
+        _, pull = self.jax.vjp(lambda x: function(self.functional, *before, x, *after), tensors[which])
+        compiled = self.jax.jit(lambda pull, g: pull(g)[0])
+        return lambda: self.jax.block_until_ready(compiled(pull, g))
 
     def network(self, model: nn.Module, images: Array, labels: Array) -> tuple[Run, Run, Run]:
-        """The same layers as one function; the step is one compiled program whose weights stay where they are."""
+        """The same layers as one function; the step is one compiled program, which writes new weights over the old ones."""
         jax, layers = self.jax, [m for m in model.modules() if not list(m.children())]
         state = [jax.numpy.array(p.array) for p in model.parameters()]  # copies: the step changes them in place
         x, y = jax.numpy.asarray(images), jax.numpy.asarray(labels)
@@ -215,28 +227,28 @@ class Jax(Framework):
                 x = self.functional.layer(layer, own, x, self.jax.random.fold_in(self.jax.random.key(0), seed * 100 + i))
             return x
 
-        def loss(parameters: Any, seed: Any) -> Any:
+        def loss(parameters: Any, x: Any, y: Any, seed: Any) -> Any:
             return self.functional.cross_entropy(answers(parameters, x, seed), y)
 
-        def update(parameters: Any, momenta: Any, seed: Any) -> Any:
-            value, gradients = jax.value_and_grad(loss)(parameters, seed)
+        def update(parameters: Any, momenta: Any, x: Any, y: Any, seed: Any) -> Any:
+            value, gradients = jax.value_and_grad(loss)(parameters, x, y, seed)
             momenta = [_MOMENTUM * m + g for m, g in zip(momenta, gradients, strict=True)]
             return value, [p - _LEARNING_RATE * m for p, m in zip(parameters, momenta, strict=True)], momenta
 
         forward, stepped = jax.jit(lambda p, x: answers(p, x, 0)), jax.jit(update, donate_argnums=(0, 1))
-        differentiated = jax.jit(lambda p: jax.grad(loss)(p, 0))
-        held = {"parameters": state, "momenta": [jax.numpy.zeros_like(p) for p in state], "steps": 0}
+        differentiated = jax.jit(lambda p, x, y: jax.grad(loss)(p, x, y, 0))
+        held: dict[str, Any] = {"parameters": state, "momenta": [jax.numpy.zeros_like(p) for p in state], "steps": 0}
 
         def step() -> Any:
-            value, held["parameters"], held["momenta"] = stepped(held["parameters"], held["momenta"], held["steps"])
-            held["steps"] = int(held["steps"]) + 1  # type: ignore[call-overload]
+            value, held["parameters"], held["momenta"] = stepped(held["parameters"], held["momenta"], x, y, held["steps"])
+            held["steps"] += 1
             jax.block_until_ready(held["parameters"])
             return value
 
         return (
             lambda: jax.block_until_ready(forward(held["parameters"], x)),
             step,
-            lambda: jax.block_until_ready(differentiated(held["parameters"])),
+            lambda: jax.block_until_ready(differentiated(held["parameters"], x, y)),
         )
 
 

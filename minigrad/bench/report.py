@@ -1,9 +1,10 @@
-"""How the benchmark is told: a table, JSON, a plot, Markdown."""
+"""How the benchmark is told: tables for the terminal and in Markdown, JSON that can be read again. (Plots are in `plots`.)"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,36 @@ from rich.table import Table
 
 from minigrad.bench.machine import Limits
 from minigrad.bench.measure import Result
+from minigrad.bench.overhead import PARTS, WHOLES, Overhead
+from minigrad.bench.plots import plot_ratios, plot_roofline
 from minigrad.bench.processes import Measured
-from minigrad.io.atomic import replacing, write_text
+from minigrad.errors import FileFormatError
+from minigrad.io.atomic import write_text
 
-__all__ = ["duration", "markdown", "table", "write"]
+__all__ = ["Findings", "duration", "read", "tables", "write", "write_json"]
+
+Rows = list[list[str]]
+
+
+@dataclass
+class Findings:
+    """All that a run of the benchmark has found, and where."""
+
+    machine: dict[str, Any]
+    limits: Limits
+    processes: list[Measured] = field(default_factory=list)
+    overheads: list[Overhead] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+    def asdict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "machine": self.machine,
+            "limits": self.limits._asdict(),
+            "processes": [m.asdict() for m in self.processes],
+            "overheads": [o.asdict() for o in self.overheads],
+            "results": [r.asdict() for r in self.results],
+        }
 
 
 def duration(seconds: float) -> str:
@@ -25,93 +52,111 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
-def _columns(results: Sequence[Result]) -> list[str]:
-    others = list(results[0].ratios()) if results else []
-    shown = [column for other in others for column in (other, "least", "ratio of medians", "of least")]
-    return ["case", "minigrad", "least", *shown, "of limit"]
+# ------------------------------------------------------------------------------------------------ tables
 
 
-def _cells(result: Result) -> list[str]:
-    medians, ratios = result.medians, result.ratios()
-    cells = [result.name, duration(medians["minigrad"]), duration(result.minima["minigrad"])]
-    for name, (middle, low, high) in ratios.items():
-        least = result.minima[name]
-        cells += [duration(medians[name]), duration(least), f"{middle:.2f} ({low:.2f} to {high:.2f})"]
-        cells.append(f"{least / result.minima['minigrad']:.2f}")
+def _rows(found: Findings) -> Iterator[Rows]:
+    """The tables, each with its head: what was found in processes, on small operations, on everything else."""
+    if found.processes:
+        names = _named(m.values for m in found.processes)
+        yield [["in a process of its own", *names], *([m.name, *map(m.shown, names)] for m in found.processes)]
+    if found.overheads:
+        yield _overhead_rows(found.overheads)
+    if found.results:
+        others = _named(r.ratio for r in found.results)
+        shown = [column for other in others for column in (other, "least", "ratio of medians", "of least")]
+        head = ["case", "minigrad", "least", *shown, "of limit"]
+        yield [head, *(_cells(result, others) for result in found.results)]
+
+
+def _named(dictionaries: Any) -> list[str]:
+    """All keys, in the order in which they first come."""
+    return list(dict.fromkeys(name for dictionary in dictionaries for name in dictionary))
+
+
+def _overhead_rows(overheads: Sequence[Overhead]) -> Rows:
+    frameworks = _named(o.wholes for o in overheads)
+    wholes = [(name, whole) for name in frameworks for whole in WHOLES]
+    head = ["ns of one operation, fastest round", *PARTS]
+    head += [whole if name == "minigrad" else f"{name} {whole}" for name, whole in wholes]
+    rows = []
+    for o in overheads:
+        told = [o.parts[part] for part in PARTS] + [o.wholes.get(name, {}).get(whole) for name, whole in wholes]
+        rows.append([o.name, *("" if seconds is None else f"{seconds * 1e9:.0f}" for seconds in told)])
+    return [head, *rows]
+
+
+def _cells(result: Result, others: Sequence[str]) -> list[str]:
+    own = result.minimum["minigrad"]
+    cells = [result.name, duration(result.median["minigrad"]), duration(own)]
+    for name in others:
+        if name not in result.ratio:
+            cells += [""] * 4
+            continue
+        (middle, low, high), least = result.ratio[name], result.minimum[name]
+        cells += [duration(result.median[name]), duration(least), f"{middle:.2f} ({low:.2f} to {high:.2f})"]
+        cells.append(f"{least / own:.2f}")
     return [*cells, f"{100 * result.of_limit:.0f} %"]
 
 
-def table(results: Sequence[Result]) -> Table:
+def tables(found: Findings) -> Iterator[Table]:
     """For the terminal: medians and minima, ratios with intervals, the fraction of the machine's limit."""
-    made = Table(box=None, header_style="bold")
-    for i, column in enumerate(_columns(results)):
-        made.add_column(column, justify="right" if i else "left", no_wrap=True)
-    for result in results:
-        made.add_row(*_cells(result))
-    return made
+    for head, *rows in _rows(found):
+        made = Table(box=None, header_style="bold")
+        for i, column in enumerate(head):
+            made.add_column(column, justify="right" if i else "left", no_wrap=True)
+        for row in rows:
+            made.add_row(*row)
+        yield made
 
 
-def markdown(results: Sequence[Result], processes: Sequence[Measured], machine: dict[str, Any], limits: Limits) -> str:
-    """The same as Markdown, with the machine and what was measured in processes of their own."""
+def markdown(found: Findings) -> str:
+    """The same as Markdown, with the machine."""
+    machine, limits = found.machine, found.limits
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, {machine['lanes']} float32 a vector; "
         f"{machine['memory_gb']} GB; {machine['system']}; Python {machine['python']}, "
         + ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
         + f". Measured limits: {limits.flops / 1e9:.0f} GFLOP/s, {limits.bytes / 1e9:.1f} GB/s.",
-        "",
     ]
-    if processes:
-        lines += ["| in a process of its own | | |", "|---|---:|---:|"]
-        lines += [f"| {m.name} | {m.shown} | {m.other or ''} |" for m in processes]
-        lines.append("")
-    if results:
-        columns = _columns(results)
-        lines += [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
-        lines += [f"| {' | '.join(_cells(result))} |" for result in results]
+    for head, *rows in _rows(found):
+        lines += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def write(
-    path: Path, results: Sequence[Result], processes: Sequence[Measured], machine: dict[str, Any], limits: Limits
-) -> list[Path]:
-    """Write JSON to `path`, and beside it the same as Markdown (.md) and as a plot (.png); give the files."""
-    told = {
-        "machine": machine,
-        "limits": limits._asdict(),
-        "processes": [m.asdict() for m in processes],
-        "results": [r.asdict() for r in results],
-    }
+# ------------------------------------------------------------------------------------------------ files
+
+
+def write(path: Path, found: Findings) -> list[Path]:
+    """Write JSON to `path`, and beside it the same as Markdown and as plots; give the files."""
     files = [path, path.with_suffix(".md")]
-    write_text(files[0], json.dumps(told, indent=1) + "\n")
-    write_text(files[1], markdown(results, processes, machine, limits))
-    if results and results[0].ratios():
-        files.append(path.with_suffix(".png"))
-        _plot(files[-1], results)
+    write_json(path, found)
+    write_text(files[1], markdown(found))
+    if found.results:
+        files.append(path.with_name(f"{path.stem}-roofline.png"))
+        plot_roofline(files[-1], found.results, found.limits)
+    if any(result.ratio for result in found.results):
+        files.append(path.with_name(f"{path.stem}-ratios.png"))
+        plot_ratios(files[-1], found.results)
     return files
 
 
-def _plot(path: Path, results: Sequence[Result]) -> None:
-    """A row for each case: how many times as fast minigrad is, on a logarithmic scale, with the intervals."""
-    from matplotlib.figure import Figure
+def write_json(path: Path, found: Findings) -> None:
+    """All that was found; `read` gives it back."""
+    write_text(path, json.dumps(found.asdict(), indent=1) + "\n")
 
-    figure = Figure(figsize=(9, 1.2 + 0.22 * len(results)), layout="constrained")
-    axes = figure.add_subplot()
-    rows = range(len(results))
-    for (other, colour), shift in zip((("torch", "#c44e52"), ("jax", "#4c72b0")), (-0.15, 0.15), strict=True):
-        found = [result.ratios().get(other) for result in results]
-        if None in found:
-            continue
-        middle = [r[0] for r in found if r]
-        spread = [[r[0] - r[1] for r in found if r], [r[2] - r[0] for r in found if r]]
-        places = [row + shift for row in rows]
-        axes.errorbar(middle, places, xerr=spread, fmt="o", markersize=4, color=colour, elinewidth=1, label=other)
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
-    axes.set_yticks(list(rows), [result.name for result in results], fontsize=7)
-    axes.set_ylim(len(results) - 0.5, -0.5)
-    axes.grid(axis="x", linewidth=0.3)
-    axes.set_xlabel("how many times as long the other takes (right of 1: minigrad is faster)")
-    axes.legend(loc="lower right")
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=110)
+
+def read(path: Path) -> Findings:
+    """What `write_json` wrote. Raises FileFormatError for anything else, OSError where there is no such file."""
+    try:
+        told = json.loads(path.read_text())
+        return Findings(
+            told["machine"],
+            Limits(**told["limits"]),
+            [Measured(**m) for m in told["processes"]],
+            [Overhead(**o) for o in told["overheads"]],
+            [Result.fromdict(r) for r in told["results"]],
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise FileFormatError(f"{path}: not what `minigrad bench --out` writes ({error!r})") from error

@@ -15,13 +15,16 @@ __all__ = ["interleaved", "ratio_interval"]
 _TURN = 2e-3
 #: A pause before each turn: the threads of whoever was last may still be spinning and would steal a core.
 _PAUSE = 3e-3
+#: A round of so many seconds is long, and few of them are enough: they scatter less.
+_LONG, _FEW = 3.0, 3
 
 
 def interleaved(runs: Mapping[str, Callable[[], Any]], seconds: float, least: int = 5) -> dict[str, list[float]]:
     """Seconds a run of each, one number for each round.
 
-    Rounds go on until `seconds` are spent for each competitor, or `least` rounds are done, whichever is later. The order
-    within a round rotates. Each has run twice before the clock starts, so compiling is not counted.
+    Rounds go on until `seconds` are spent for each competitor, or `least` rounds are done, whichever is later (three
+    where a round takes longer than `_LONG` seconds). The order within a round rotates. Each has run twice before the
+    clock starts, so compiling is not counted.
     """
     repeats = {name: _repeats(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -30,7 +33,7 @@ def interleaved(runs: Mapping[str, Callable[[], Any]], seconds: float, least: in
     gc.disable()  # a collection would hit one competitor for what another has left
     try:
         began = time.perf_counter()
-        while len(times[order[0]]) < least or time.perf_counter() - began < seconds * len(runs):
+        while not _enough(len(times[order[0]]), time.perf_counter() - began, seconds * len(runs), least):
             for name in order:
                 time.sleep(_PAUSE)
                 times[name].append(_turn(runs[name], repeats[name]))
@@ -40,6 +43,12 @@ def interleaved(runs: Mapping[str, Callable[[], Any]], seconds: float, least: in
         if collecting:
             gc.enable()
     return times
+
+
+def _enough(rounds: int, spent: float, wanted: float, least: int) -> bool:
+    if rounds >= _FEW and spent > rounds * _LONG:
+        return True
+    return rounds >= least and spent >= wanted
 
 
 def _turn(run: Callable[[], Any], repeats: int) -> float:

@@ -92,8 +92,10 @@ class Show:
         self._recent.append((time.perf_counter(), progress.images))
         loss, accuracy, speed = f"{progress.loss:.4f}", f"{progress.accuracy:.2%}", f"{self._speed():,.0f}"
         if self._bar is not None:
+            first = len(self._recent) == 1  # shown at once: kernels may have been compiled for many seconds before it
+            task, done = self._bar.task_ids[0], progress.step
             self._bar.update(
-                self._bar.task_ids[0], completed=progress.step, epoch=progress.epoch, loss=loss, accuracy=accuracy, speed=speed
+                task, completed=done, refresh=first, epoch=progress.epoch, loss=loss, accuracy=accuracy, speed=speed
             )
         elif progress.record is not None:
             held_out = f"held out: loss {progress.record['test_loss']:.4f}, accuracy {progress.record['test_accuracy']:.2%}"

@@ -20,7 +20,7 @@ from minigrad.jit import Intrinsic, get_num_threads, interpreted, kernel, late, 
 from minigrad.kernels import skinny
 from minigrad.kernels.memory import empty
 
-__all__ = ["matmul"]
+__all__ = ["gemm", "matmul", "product"]
 
 Array = np.ndarray[Any, Any]
 
@@ -81,8 +81,18 @@ def _products(out, a, b, cuts, sizes, gemm):  # type: ignore[no-untyped-def]
             product(gemm, out[start:], columns, a, wide_a, turn_a, b[from_b:], wide_b, turn_b, rows, count, inner)
 
 
-def _product_python(*_: Any) -> None:
-    raise NotImplementedError("plain Python multiplies with numpy")
+def _product_python(
+    gemm: int, out: Array, wide: int, a: Array, wide_a: int, turn_a: int, b: Array, wide_b: int, turn_b: int,
+    rows: int, columns: int, inner: int,
+) -> None:  # fmt: skip
+    """``out = a @ b`` by numpy; each is flat, in rows as far apart as it is `wide`, and may hold the turned matrix."""
+
+    def matrix(flat: Array, height: int, width: int, wide: int) -> Array:
+        return np.lib.stride_tricks.as_strided(flat, (height, width), (wide * flat.itemsize, flat.itemsize))
+
+    left = matrix(a, inner, rows, wide_a).T if turn_a else matrix(a, rows, inner, wide_a)
+    right = matrix(b, columns, inner, wide_b).T if turn_b else matrix(b, inner, columns, wide_b)
+    matrix(out, rows, columns, wide)[...] = left @ right
 
 
 def _product_compiled() -> Any:
@@ -127,6 +137,14 @@ def _product_compiled() -> Any:
 
 
 product = Intrinsic(_product_python, _product_compiled)
+
+
+def gemm(dtype: np.dtype[Any]) -> int:
+    """What `product` needs for arrays of this type; BLAS stays on the thread that calls it from then on."""
+    if interpreted():
+        return 0
+    _one_thread()
+    return _address(dtype.char)
 
 
 @functools.cache

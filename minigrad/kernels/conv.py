@@ -3,8 +3,8 @@
     x (N, C, H, W), w (F, C / groups, R, S) -> out (N, F, Ho, Wo)
 
 There are several ways to calculate them, a module each; the table in `conv_table` chooses by the task, unless an algorithm
-is asked for. Winograd's transforms carry an Inf or NaN (or an overflow) into neighbours that don't see it: where its result
-is not finite, the direct way calculates it again.
+is asked for. Transforms, Winograd's and Fourier's, carry an Inf or NaN (or an overflow) into neighbours that don't see it:
+where their result is not finite, the direct way calculates it again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from minigrad.kernels import conv_direct, conv_winograd
+from minigrad.kernels import conv_columns, conv_direct, conv_fourier, conv_winograd
 from minigrad.kernels.conv_table import ALGORITHMS, Task, choose, limits
 from minigrad.kernels.frames import Array, Geometry, output_length
 from minigrad.kernels.vector import machine_lanes
@@ -33,7 +33,7 @@ __all__ = [
 Shape = tuple[int, ...]
 
 #: What is not direct. Each gives False where its result is not finite, which may have spread from where it belongs.
-_OTHERS: dict[str, Any] = {"winograd": conv_winograd}
+_OTHERS: dict[str, Any] = {"winograd": conv_winograd, "im2col": conv_columns, "fft": conv_fourier}
 
 
 def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry, algorithm: str | None = None) -> None:

@@ -16,7 +16,7 @@ from minigrad.kernels import (
     conv_winograd_weight,
     vector,
 )
-from minigrad.kernels.lanes import Fold, Scatter, Turn
+from minigrad.kernels.lanes import Fold, Scatter, Spread, Turn
 from minigrad.kernels.vector import Block, run
 from minigrad.op import REGISTRY
 
@@ -52,13 +52,14 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
     shape = data.draw(
         st.one_of(
             st.builds(Scatter, st.integers(1, 6), st.integers(1, 3), st.integers(1, 2), st.just(lanes), st.just(dtype)),
+            st.builds(Spread, st.integers(1, 6), st.integers(1, 3), st.integers(1, 2), st.just(lanes), st.just(dtype)),
             st.builds(Turn, st.booleans(), st.just(lanes), st.just(dtype)),
             st.builds(Fold, st.just(lanes), st.just(dtype)),
         )
     )
     count = data.draw(st.integers(0, 3))
     rng = np.random.default_rng(seed)
-    source, weights = rng.normal(size=1000).astype(dtype), rng.normal(size=100).astype(dtype)
+    source, weights = rng.normal(size=1000).astype(dtype), rng.normal(size=200).astype(dtype)
     inner, rows = rng.integers(0, 200, count * lanes), rng.permutation(count * lanes) * lanes
     found = rng.normal(size=1000).astype(dtype)
     expected = found.copy()

@@ -62,7 +62,7 @@ def _plain(task: Task) -> bool:
 
 
 #: 'images' keeps all numbers of as many images as there are lanes at hand; more than these would not stay in the cache.
-_MOST_IN_LANES = 1 << 18
+_MOST_IN_LANES = 1 << 19
 #: Cycles for bringing a vector into lanes, or out of them.
 _TURNING = 5.5
 #: 'pixels' keeps a whole vector for each element of the weight's gradient; more than these would not stay in the cache.
@@ -75,7 +75,8 @@ def _by_images(task: Task) -> float:
     A block's images must stay in the cache, in lanes.
     """
     source, result = task.channels * math.prod(task.image), task.filters * math.prod(task.size)
-    if task.geometry.groups * (source + result) * task.lanes > _MOST_IN_LANES:
+    most = _MOST_IN_LANES * (2 if task.kind == "weight" else 1)  # which only reads
+    if task.geometry.groups * (source + result) * task.lanes > most:
         return math.inf
     filled = task.batch / (-(-task.batch // task.lanes) * task.lanes)
     cycles = result * task.channels * math.prod(task.window) + _TURNING * (source + result)
@@ -83,17 +84,23 @@ def _by_images(task: Task) -> float:
 
 
 def _by_pixels(task: Task) -> float:
-    """It calculates also what lies between two rows."""
+    """It calculates also what lies between two rows; for a single plane it must load a vector for each product."""
     if task.kind == "weight" and task.geometry.groups * task.filters * task.taps > _MOST_DOTS:
         return math.inf
     framed = task.row + task.geometry.dilation[1] * (task.window[1] - 1)
-    return task.taps / task.lanes * framed / task.row + 1.0
+    loads = 2.0 if task.outputs == 1 and task.kind != "weight" else 1.0
+    return task.taps / task.lanes * framed / task.row * loads + 1.0
 
 
 def _by_filters(task: Task) -> float:
-    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent."""
+    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent.
+
+    By input, without a stride, it takes no product with a border.
+    """
     used = next(n for n in (4, 8, 16) if n >= min(task.outputs, task.lanes))  # vectors get shorter where filters are few
     filled = task.outputs / (-(-task.outputs // used) * used)
+    if task.kind == "input" and _plain(task):
+        return 1.05 * task.taps * math.prod(task.size) / math.prod(task.image) / task.lanes / filled + 1.0
     return 1.1 * task.taps / task.lanes / filled + (2.0 if task.kind == "weight" else 4.0)
 
 

@@ -105,7 +105,7 @@ class TensorBase:
     @property
     def shape(self) -> Shape:
         """The lengths of the axes."""
-        return cast(Shape, self.array.shape)
+        return self.array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +32,7 @@ Hook = Callable[["Tensor"], "Tensor | None"]
 OWN: Any = object()
 
 _numbers = itertools.count()
+_number = operator.attrgetter("number")
 
 
 class Saved(NamedTuple):
@@ -133,7 +135,7 @@ def reachable(roots: Iterable[Any]) -> list[Node]:
             seen.add(node.number)
             found.append(node)
             stack += [edge for edge in node.edges if isinstance(edge, Node)]
-    found.sort(key=lambda node: node.number, reverse=True)
+    found.sort(key=_number, reverse=True)
     return found
 
 

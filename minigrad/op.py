@@ -246,11 +246,21 @@ class Op:
         saved = node.unfreed()
         parts: list[Tensor | None] = [None] * len(needs)
         for targets, function, arrays, settings, joint in (self._plans.get(needs) or self._plan(needs)).formulas:
-            kept = [self._restore(node, saved[name]) if name in saved else None for name in arrays]
-            if settings:
-                result = function(g, *kept, **{name: self._setting(node, name, needs) for name in settings})
-            else:
-                result = function(g, *kept)
+            kept = []  # loops, since a comprehension costs a call
+            for name in arrays:
+                kept.append(self._restore(node, saved[name]) if name in saved else None)
+            given = {}
+            for name in settings:
+                given[name] = (
+                    node.shapes
+                    if name == "shapes"
+                    else node.params
+                    if name == "params"
+                    else needs
+                    if name == "needs"
+                    else node.params[name]
+                )
+            result = function(g, *kept, **given)
             if not joint:
                 parts[targets[0]] = result if result is None else self._fitted(node, targets[0], result)
                 continue
@@ -270,14 +280,6 @@ class Op:
         if isinstance(edge, TensorBase):
             return edge._self()
         return make_tensor(array, node if edge is OWN else edge)
-
-    @staticmethod
-    def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:
-        if name == "shapes":
-            return node.shapes
-        if name == "params":
-            return node.params
-        return needs if name == "needs" else node.params[name]
 
     def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
         """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""

@@ -66,6 +66,15 @@ def test_images_in_lanes_give_the_written_out_sums(task, kind, biased, seed):
         np.testing.assert_allclose(found, expected, rtol=0, atol=exact * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.parametrize("window", [(2, 5), (1, 11), (1, 40)])
+def test_rows_longer_than_a_tile_and_windows_wider_than_one(window):
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(3, 1, 3, 63)), rng.normal(size=(3, 2, 4 - window[0], 64 - window[1]))
+    w, geometry = rng.normal(size=(2, 1, *window)), Geometry((1, 1), (0, 0), (1, 1), 1)
+    for found, expected in zip(calculated(x, g, w, None, geometry), written_out(x, g, w, None, geometry), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 1e-42])
 def test_special_values_stay_with_their_image_and_their_windows(special):
     rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import registry_checks as checks
 import minigrad as mg
 from minigrad.core import make_tensor
 from minigrad.op import REGISTRY
+from minigrad.ops import pool
 
 
 def caught(check, op):
@@ -40,7 +41,7 @@ BROKEN_DERIVATIVES = {
     "softmax: all zero (its sum is constant, so a check through sum() would pass)": with_vjp("softmax", x=lambda g: g * 0),
     "max_pool2d: each place written, not added to": with_vjp(
         "max_pool2d",
-        input=lambda g, indices, *, shapes: make_tensor(_written(g.array, indices.array, shapes[0])),
+        input=lambda g, taps, *, shapes, params: make_tensor(_written(g.array, taps.array, shapes[0], params)),
     ),
     "conv2d: bias not summed over the batch": with_vjp("conv2d", bias=lambda g: g[0].sum((1, 2))),
     "conv2d: stride forgotten": with_vjp(
@@ -53,7 +54,8 @@ BROKEN_DERIVATIVES = {
 }
 
 
-def _written(g, indices, shape):
+def _written(g, taps, shape, params):
+    indices = pool._places(taps, shape[2:], pool.Window(**params))
     dx = np.zeros((*shape[:2], shape[2] * shape[3]))
     np.put_along_axis(
         dx, indices.reshape(*g.shape[:2], g.shape[2] * g.shape[3]).astype(int), g.reshape(*g.shape[:2], -1), 2

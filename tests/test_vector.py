@@ -6,8 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad.jit import kernel, python_mode
-from minigrad.kernels import conv, conv_direct, conv_filters, conv_images, conv_pixels, vector
-from minigrad.kernels.lanes import Fold, Scatter, Turn
+from minigrad.kernels import (
+    conv,
+    conv_direct,
+    conv_filters,
+    conv_images,
+    conv_pixels,
+    conv_winograd,
+    conv_winograd_weight,
+    vector,
+)
+from minigrad.kernels.lanes import Fold, Scatter, Spread, Turn
 from minigrad.kernels.vector import Block, run
 from minigrad.op import REGISTRY
 
@@ -43,13 +52,14 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
     shape = data.draw(
         st.one_of(
             st.builds(Scatter, st.integers(1, 6), st.integers(1, 3), st.integers(1, 2), st.just(lanes), st.just(dtype)),
+            st.builds(Spread, st.integers(1, 6), st.integers(1, 3), st.integers(1, 2), st.just(lanes), st.just(dtype)),
             st.builds(Turn, st.booleans(), st.just(lanes), st.just(dtype)),
             st.builds(Fold, st.just(lanes), st.just(dtype)),
         )
     )
     count = data.draw(st.integers(0, 3))
     rng = np.random.default_rng(seed)
-    source, weights = rng.normal(size=1000).astype(dtype), rng.normal(size=100).astype(dtype)
+    source, weights = rng.normal(size=1000).astype(dtype), rng.normal(size=200).astype(dtype)
     inner, rows = rng.integers(0, 200, count * lanes), rng.permutation(count * lanes) * lanes
     found = rng.normal(size=1000).astype(dtype)
     expected = found.copy()
@@ -63,7 +73,7 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (conv, conv_direct, conv_filters, conv_images, conv_pixels, vector):
+    for module in (conv, conv_direct, conv_filters, conv_images, conv_pixels, conv_winograd, conv_winograd_weight, vector):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):

@@ -3,7 +3,8 @@
     x (N, C, H, W), w (F, C / groups, R, S) -> out (N, F, Ho, Wo)
 
 There are several ways to calculate them, a module each; the table in `conv_table` chooses by the task, unless an algorithm
-is asked for.
+is asked for. Transforms, Winograd's and Fourier's, carry an Inf or NaN (or an overflow) into neighbours that don't see it:
+where their result is not finite, the direct way calculates it again.
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
-
-from minigrad.kernels import conv_columns, conv_direct, conv_fourier
-from minigrad.kernels.conv_table import ALGORITHMS, DIRECT, Task, choose, limits
+from minigrad.kernels import conv_columns, conv_direct, conv_fourier, conv_winograd
+from minigrad.kernels.conv_table import ALGORITHMS, Task, choose, limits
 from minigrad.kernels.frames import Array, Geometry, output_length
 from minigrad.kernels.vector import machine_lanes
 
@@ -33,23 +32,16 @@ __all__ = [
 
 Shape = tuple[int, ...]
 
-
-#: The algorithms that are not direct: modules with the three functions of `conv_direct`, but for the way.
-_MODULES = {"im2col": conv_columns, "fft": conv_fourier}
-#: Of these, what spreads a NaN or Inf over a plane.
-_SPREADING = ("fft",)
+#: What is not direct. Each gives False where its result is not finite, which may have spread from where it belongs.
+_OTHERS: dict[str, Any] = {"winograd": conv_winograd, "im2col": conv_columns, "fft": conv_fourier}
 
 
 def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry, algorithm: str | None = None) -> None:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
     if out.size and w.size:
-        key = ("forward", x.shape, w.shape, out.shape, geometry, x.itemsize, machine_lanes())
-        way = _way(*key, algorithm)
-        if way not in DIRECT:
-            if _indirect(way, "forward", out, x, w, bias, geometry):
-                return
-            way = _way(*key, "direct")
-        conv_direct.forward(way, out, x, w, bias, geometry)
+        way, direct = _ways("forward", x.shape, w.shape, out.shape, geometry, x.itemsize, machine_lanes(), algorithm)
+        if way not in _OTHERS or not _OTHERS[way].forward(out, x, w, bias, geometry):
+            conv_direct.forward(direct, out, x, w, bias, geometry)
     elif out.size:  # no channels, nothing to sum
         out[...] = 0 if bias is None else bias[:, None, None]
 
@@ -57,13 +49,9 @@ def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometr
 def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the input: each cotangent spread over the window that it came from."""
     if dx.size and w.size:
-        key = ("input", dx.shape, w.shape, g.shape, geometry, g.itemsize, machine_lanes())
-        way = _way(*key, algorithm)
-        if way not in DIRECT:
-            if _indirect(way, "by_input", dx, g, w, geometry):
-                return
-            way = _way(*key, "direct")
-        conv_direct.by_input(way, dx, g, w, geometry)
+        way, direct = _ways("input", dx.shape, w.shape, g.shape, geometry, g.itemsize, machine_lanes(), algorithm)
+        if way not in _OTHERS or not _OTHERS[way].by_input(dx, g, w, geometry):
+            conv_direct.by_input(direct, dx, g, w, geometry)
     else:
         dx[...] = 0
 
@@ -71,25 +59,11 @@ def conv2d_input(dx: Array, g: Array, w: Array, geometry: Geometry, algorithm: s
 def conv2d_weight(dw: Array, g: Array, x: Array, geometry: Geometry, algorithm: str | None = None) -> None:
     """The derivative by the weight, summed over images and pixels."""
     if g.size and x.size and dw.size:
-        key = ("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize, machine_lanes())
-        way = _way(*key, algorithm)
-        if way not in DIRECT:
-            if _indirect(way, "by_weight", dw, g, x, geometry):
-                return
-            way = _way(*key, "direct")
-        conv_direct.by_weight(way, dw, g, x, geometry)
+        way, direct = _ways("weight", x.shape, dw.shape, g.shape, geometry, g.itemsize, machine_lanes(), algorithm)
+        if way not in _OTHERS or not _OTHERS[way].by_weight(dw, g, x, geometry):
+            conv_direct.by_weight(direct, dw, g, x, geometry)
     else:
         dw[...] = 0
-
-
-def _indirect(way: str, function: str, result: Array, *operands: Any) -> bool:
-    """Calculate by an algorithm of its own module; False if the direct ways have to do it again.
-
-    An algorithm that mixes a plane's numbers makes NaN of all that an Inf touches. Where everything came out finite,
-    everything that went in was.
-    """
-    getattr(_MODULES[way], function)(result, *operands)
-    return way not in _SPREADING or bool(np.isfinite(result).all())
 
 
 def task_of(kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, itemsize: int = 4) -> Task:
@@ -100,8 +74,10 @@ def task_of(kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, items
 
 
 @functools.lru_cache(maxsize=4096)
-def _way(
+def _ways(
     kind: str, x: Shape, w: Shape, out: Shape, geometry: Geometry, itemsize: int, lanes: int, algorithm: str | None
-) -> str:
-    """What `choose` says, found by shapes: making a task takes longer."""
-    return choose(task_of(kind, x, w, out, geometry, itemsize), algorithm)
+) -> tuple[str, str]:
+    """What `choose` says, and the direct way that stands in for it, found by shapes: making a task takes longer."""
+    task = task_of(kind, x, w, out, geometry, itemsize)
+    way = choose(task, algorithm)
+    return way, choose(task, "direct") if way in _OTHERS else way

@@ -22,27 +22,30 @@ __all__ = ["by_input", "by_weight", "forward"]
 _BAND = 1 << 17
 
 
-def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> None:
+def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> bool:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
     offset = np.zeros(len(w), out.dtype) if bias is None else np.ascontiguousarray(bias)
     table, band = _table(geometry), _band(w, out)
     units = len(x) * geometry.groups * -(-out.shape[2] // band)
     _forward(out, np.ascontiguousarray(x), np.ascontiguousarray(w), offset, table, band, shares(units), gemm(out.dtype))
+    return True
 
 
-def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
+def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> bool:
     """The derivative by the input: each cotangent spread over the window that it came from."""
     table, band, parts = _table(geometry), _band(w, g), shares(len(g) * geometry.groups)
     _by_input(dx, np.ascontiguousarray(g), np.ascontiguousarray(w), table, band, parts, gemm(g.dtype))
+    return True
 
 
-def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
+def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> bool:
     """The derivative by the weight: each thread's bands in turn, then the threads'."""
     table, band = _table(geometry), _band(dw, g)
     parts = shares(len(x) * -(-g.shape[2] // band))
     total = np.zeros((len(parts) - 1, *dw.shape), dw.dtype)
     _by_weight(total, np.ascontiguousarray(g), np.ascontiguousarray(x), table, band, parts, gemm(g.dtype))
     dw[...] = total.sum(axis=0)
+    return True
 
 
 def _table(geometry: Geometry) -> Array:

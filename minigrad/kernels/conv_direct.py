@@ -3,12 +3,16 @@
 Each image is first laid into a frame of zeros, so that no tap can miss. Then every product that is wanted lies at a sum of
 offsets: of the pixel, of the tap, of the group. The derivative by the input is a convolution again, of the framed
 cotangent with the weights turned round; with a stride it falls apart into stride x stride convolutions, each of which
-fills one pixel in so many and uses only the taps that can reach it.
+fills one pixel in so many and uses only the taps that can reach it. Without a stride it is taken the other way round, where
+that is faster: each cotangent is spread over the pixels of its window, and needs no frame (`conv_spread`, `conv_images`).
 
 The ways differ in what lies along a vector's lanes:
 
-    'filters'  any shape; best for many channels      (`conv_filters`)
-    'pixels'   stride 1; best for few filters         (`conv_pixels`)
+    'filters'  any shape; best for many channels                    (`conv_filters`)
+    'pixels'   stride 1; best for few filters                       (`conv_pixels`)
+    'images'   stride 1; best for few channels and many images      (`conv_images`)
+
+What follows from the shapes alone, tables of offsets and the shapes of micro-kernels, is found once and remembered.
 
 Threads share out images (and blocks of filters); the weight's gradient is summed thread by thread, so there the thread
 count changes rounding. The same thread count gives the same bits.
@@ -23,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.jit import get_num_threads
-from minigrad.kernels import conv_filters, conv_images, conv_pixels
+from minigrad.kernels import conv_filters, conv_images, conv_pixels, conv_spread
 from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, offsets
 from minigrad.kernels.packing import Source
 from minigrad.kernels.vector import machine_lanes
@@ -75,7 +79,7 @@ def _nothing(count: int, dtype: Type) -> Array:
 
 # ------------------------------------------------------------------------------------------------ what follows from shapes
 
-_Correlation = conv_filters.Correlation | conv_pixels.Correlation
+_Correlation = conv_filters.Correlation | conv_pixels.Correlation | conv_spread.Spreading
 
 
 @functools.lru_cache(maxsize=1024)
@@ -96,6 +100,8 @@ def _input_plan(
 ) -> tuple[_Correlation, ...]:
     """One for each phase of the stride that has pixels."""
     stride, groups = geometry.stride, geometry.groups
+    if way == "filters" and stride == (1, 1):
+        return (conv_spread.Spreading.of(dx, g, w, geometry, dtype, lanes),)
     filters, window = w[0] // groups, w[1] * w[2] * w[3]
     plans = []
     for phase in itertools.product(range(min(stride[0], dx[2])), range(min(stride[1], dx[3]))):

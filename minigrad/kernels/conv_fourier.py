@@ -27,7 +27,7 @@ __all__ = ["by_input", "by_weight", "forward"]
 _TOGETHER = 1 << 22
 
 
-def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> None:
+def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> bool:
     """Cross-correlation: ``out[n, f] = bias[f] + sum over c, r, s of w[f, c, r, s] * x[n, c, y + r, x + s]``."""
     (sy, sx), padding, dilation, groups = geometry
     size, count = _lengths(x, padding), out.shape[2:]
@@ -38,9 +38,10 @@ def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geomet
         out[here] = made[:, :, : sy * count[0] : sy, : sx * count[1] : sx]
     if bias is not None:
         out += bias[:, None, None]
+    return bool(np.isfinite(out).all())
 
 
-def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
+def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> bool:
     """The derivative by the input: the product of spectra as they are, which is a convolution."""
     stride, padding, dilation, groups = geometry
     size = _lengths(dx, padding)
@@ -49,9 +50,10 @@ def by_input(dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
         cotangents = _spectrum(_spread(g[here], stride), size)
         made = _plane(_by_group(cotangents, weights, groups, columns=False), size)
         dx[here] = made[:, :, padding[0] : padding[0] + dx.shape[2], padding[1] : padding[1] + dx.shape[3]]
+    return bool(np.isfinite(dx).all())
 
 
-def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
+def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> bool:
     """The derivative by the weight: images seen from the cotangents, as far as the window reaches."""
     stride, padding, (down, right), groups = geometry
     size, channels, filters = _lengths(x, padding), dw.shape[1], len(dw) // groups
@@ -64,6 +66,7 @@ def by_weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
             made = _plane(_products(cotangents[:, own], images[:, :, seen]), size)
             total[own] += made[:, :, : down * dw.shape[2] : down, : right * dw.shape[3] : right]
     dw[...] = total
+    return bool(np.isfinite(dw).all())
 
 
 # ------------------------------------------------------------------------------------------------ planes and spectra

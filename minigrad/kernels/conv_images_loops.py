@@ -163,7 +163,16 @@ def _input_row(made, cotangent, packed, shape, y, jobs, sizes, inner, scatter, l
                 start = (y + py) * line + c // shape[1] * group + at * lanes
                 way = scatter if at + columns <= wo else last
                 begin = inner[first * filters :]
-                run(way, made[to + at * lanes + t * step :], cotangent, start, begin, (end - first) * filters, inner, weights)
+                run(
+                    way,
+                    made[to + at * lanes + t * taps * step :],
+                    cotangent,
+                    start,
+                    begin,
+                    (end - first) * filters,
+                    inner,
+                    weights,
+                )
 
 
 @kernel

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from minigrad.kernels.frames import Geometry, Pair
+from minigrad.kernels.winograd_matrices import LARGEST
+from minigrad.kernels.winograd_tiles import products
 
 __all__ = ["ALGORITHMS", "DIRECT", "Task", "choose", "limits"]
 
@@ -60,7 +62,7 @@ def _plain(task: Task) -> bool:
 
 
 #: 'images' keeps all numbers of as many images as there are lanes at hand; more than these would not stay in the cache.
-_MOST_IN_LANES = 1 << 18
+_MOST_IN_LANES = 1 << 19
 #: Cycles for bringing a vector into lanes, or out of them.
 _TURNING = 5.5
 #: 'pixels' keeps a whole vector for each element of the weight's gradient; more than these would not stay in the cache.
@@ -73,7 +75,8 @@ def _by_images(task: Task) -> float:
     A block's images must stay in the cache, in lanes.
     """
     source, result = task.channels * math.prod(task.image), task.filters * math.prod(task.size)
-    if task.geometry.groups * (source + result) * task.lanes > _MOST_IN_LANES:
+    most = _MOST_IN_LANES * (2 if task.kind == "weight" else 1)  # which only reads
+    if task.geometry.groups * (source + result) * task.lanes > most:
         return math.inf
     filled = task.batch / (-(-task.batch // task.lanes) * task.lanes)
     cycles = result * task.channels * math.prod(task.window) + _TURNING * (source + result)
@@ -81,18 +84,41 @@ def _by_images(task: Task) -> float:
 
 
 def _by_pixels(task: Task) -> float:
-    """It calculates also what lies between two rows."""
+    """It calculates also what lies between two rows; for a single plane it must load a vector for each product."""
     if task.kind == "weight" and task.geometry.groups * task.filters * task.taps > _MOST_DOTS:
         return math.inf
     framed = task.row + task.geometry.dilation[1] * (task.window[1] - 1)
-    return task.taps / task.lanes * framed / task.row + 1.0
+    loads = 2.0 if task.outputs == 1 and task.kind != "weight" else 1.0
+    return task.taps / task.lanes * framed / task.row * loads + 1.0
 
 
 def _by_filters(task: Task) -> float:
-    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent."""
+    """It fills its vectors with zeros where filters are few, and pays for turning results round, or the cotangent.
+
+    By input, without a stride, it takes no product with a border.
+    """
     used = next(n for n in (4, 8, 16) if n >= min(task.outputs, task.lanes))  # vectors get shorter where filters are few
     filled = task.outputs / (-(-task.outputs // used) * used)
+    if task.kind == "input" and _plain(task):
+        return 1.05 * task.taps * math.prod(task.size) / math.prod(task.image) / task.lanes / filled + 1.0
     return 1.1 * task.taps / task.lanes / filled + (2.0 if task.kind == "weight" else 4.0)
+
+
+def _winograd_can(task: Task) -> bool:
+    return _plain(task) and task.geometry.dilation == (1, 1) and 2 <= max(task.window) < LARGEST
+
+
+def _winograd_pays(task: Task) -> bool:
+    """Fewer products than the direct way by what the transforms cost; with many channels that is little.
+
+    Of a few images with many channels the direct way spends its time on bringing the weights in order.
+    """
+    result = task.image if task.kind == "input" else task.size
+    lanes = task.lanes * 4 // task.itemsize
+    least = min(task.channels, task.filters)
+    worth = 0.6 if least < 4 * lanes else 1.7
+    direct = task.batch * math.prod(result) * math.prod(task.window)
+    return least >= lanes and products(result, task.window, task.batch) < worth * direct
 
 
 def _columns_pay(task: Task) -> bool:
@@ -108,6 +134,7 @@ def _columns_pay(task: Task) -> bool:
 
 
 _TABLE: tuple[_Row, ...] = (
+    _Row("winograd", _winograd_can, _winograd_pays, "stride 1 and dilation 1, windows up to 7, not 1x1"),
     _Row("im2col", lambda task: True, _columns_pay),
     _Row("fft", lambda task: True, lambda task: False),  # for large windows, on request only: it rounds more
     _Row("images", _plain, lambda task: _by_images(task) < min(_by_pixels(task), _by_filters(task)), "stride 1"),

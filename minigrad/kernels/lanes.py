@@ -1,12 +1,13 @@
-"""Micro-kernels for arrays that hold the same pixel of as many images as a vector has lanes side by side.
+"""Micro-kernels that spread numbers over the places they came from, and that bring arrays into a vector's lanes and back.
 
+    Spread    tile[j + s * dilation, :] += sum over k of weights[k, s, :] * source[start + inner[k] + j]
     Scatter   tile[j + s * dilation, :] += sum over k of weights[k, s] * source[start + inner[k] + j * lanes + :]
     Turn      tile[rows[k, j] + i] = source[start + inner[k, i] + j] + weights[k, i]         (i, j < lanes; each k apart)
     Fold      tile[i] = sum over the lanes of source[start + i * lanes + :]
 
-`Scatter` spreads numbers over the places that a row of a window reaches from them, and multiplies nothing with a border;
-`Turn` brings images into lanes and back; `Fold` ends a sum that was taken lane by lane. They are called as
-`vector.run(shape.handle, ...)`; what they don't need of its arguments is not looked at.
+`Scatter` and `Spread` put numbers where a row of a window reaches from them, and multiply nothing with a border: lanes are
+images for the one, channels for the other. `Turn` brings images into lanes and back; `Fold` ends a sum that was taken lane
+by lane. They are called as `vector.run(shape.handle, ...)`; what they don't need of its arguments is not looked at.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from minigrad.jit import interpreted
 from minigrad.kernels.micro import machine_code
 from minigrad.kernels.vector import Emitter
 
-__all__ = ["Fold", "Scatter", "Turn"]
+__all__ = ["Fold", "Scatter", "Spread", "Turn"]
 
 Array = np.ndarray[Any, Any]
 
@@ -62,6 +63,46 @@ class Scatter(NamedTuple):
             factors = emit.moved(emit.weights, line)
             right = [emit.spread(factors, s) for s in range(self.taps)]
             return (emit.vector(here, j * self.lanes) for j in range(self.columns)), right
+
+        places = [emit.moved(emit.tile, emit.number(at * self.lanes)) for at in range(self.places)]
+        emit.loop(places, load, adds=True, cell=lambda j, s: j + s * self.dilation)
+
+
+class Spread(NamedTuple):
+    """So many neighbouring numbers, each times the vectors of so many taps of a row, `dilation` vectors apart."""
+
+    columns: int
+    taps: int
+    dilation: int
+    lanes: int
+    dtype: str
+
+    @property
+    def places(self) -> int:
+        """The number of vectors in the tile."""
+        return self.columns + (self.taps - 1) * self.dilation
+
+    @property
+    def handle(self) -> Any:
+        """As a `Block`'s."""
+        return self if interpreted() else _compiled(self)
+
+    def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
+        """The loop nest that the compiled one stands for."""
+        flat, sums = source.reshape(-1), tile.reshape(-1)[: self.places * self.lanes].reshape(-1, self.lanes)
+        factors = weights.reshape(-1)[: count * self.taps * self.lanes].reshape(-1, self.taps, self.lanes)
+        for k in range(count):
+            for j in range(self.columns):
+                sums[j : self.places - self.columns + j + 1 : self.dilation] += factors[k] * flat[start + inner[k] + j]
+
+    def write(self, emit: Emitter) -> None:
+        """For each k: one number after the other, the vectors of all taps."""
+
+        def load(k: Any) -> tuple[Iterator[Any], list[Any]]:
+            here, line = emit.moved(emit.source, emit.entry(emit.inner, k)), emit.times(k, self.taps * self.lanes)
+            factors = emit.moved(emit.weights, line)
+            right = [emit.vector(factors, s * self.lanes) for s in range(self.taps)]
+            return (emit.spread(here, j) for j in range(self.columns)), right
 
         places = [emit.moved(emit.tile, emit.number(at * self.lanes)) for at in range(self.places)]
         emit.loop(places, load, adds=True, cell=lambda j, s: j + s * self.dilation)
@@ -146,7 +187,7 @@ def _exchanged(emit: Emitter, vectors: list[Any], distance: int) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def _compiled(shape: Scatter | Turn | Fold) -> int:
+def _compiled(shape: Scatter | Spread | Turn | Fold) -> int:
     """The address of a micro-kernel."""
     write: Callable[[Any, Any], None] = lambda builder, args: shape.write(Emitter(shape, builder, args))  # noqa: E731
     return machine_code(str(shape), 6, write)

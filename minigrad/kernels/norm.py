@@ -1,4 +1,8 @@
-"""Normalisation loops over (N, C, L). Statistics are summed plane by plane, and the planes' sums in float64."""
+"""Batch normalisation over (N, C, L). Statistics are summed plane by plane, and the planes' sums in float64.
+
+A thread takes a few neighbouring channels at a time: then what it reads of an image lies in one piece, which the processor
+fetches ahead, and what it reads again is still in its cache.
+"""
 
 from __future__ import annotations
 
@@ -8,132 +12,102 @@ import numpy as np
 
 from minigrad.jit import kernel, prange
 
-__all__ = ["batch_norm", "batch_norm_input", "batch_norm_weight", "lrn", "lrn_input"]
+__all__ = ["batch_norm", "batch_norm_input", "batch_norm_moments"]
+
+#: Bytes that are read again, at most; and channels that are taken together, at most.
+_CACHED, _TOGETHER = 1 << 19, 8
+
+
+@kernel
+def _together(x, arrays):  # type: ignore[no-untyped-def]
+    """How many channels of so many arrays like `x` to take together."""
+    n, channels, length = x.shape
+    fitting = _CACHED // max(1, n * length * x.itemsize * arrays)
+    return max(1, min(_TOGETHER, min(fitting, channels // 4)))
 
 
 @kernel(parallel=True, work=3)
 def batch_norm(out, mean, rstd, x, weight, bias, eps):  # type: ignore[no-untyped-def]
     """Each channel less its mean, over its standard deviation, scaled and shifted; mean and 1/deviation are kept."""
-    n, channels, length = x.shape
-    kind = x.dtype.type
-    for c in prange(channels):
-        total = 0.0
-        for i in range(n):
+    channels, step = x.shape[1], _together(x, 1)
+    for block in prange((channels + step - 1) // step):
+        _norm(out, mean, rstd, x, weight, bias, eps, block * step, min(channels, (block + 1) * step))
+
+
+@kernel
+def _norm(out, mean, rstd, x, weight, bias, eps, first, end):  # type: ignore[no-untyped-def]
+    n, _, length = x.shape
+    kind, count = x.dtype.type, n * length
+    totals = np.zeros(end - first)
+    for i in range(n):
+        for c in range(first, end):
             row, part = x[i, c], kind(0)
             for p in range(length):
                 part += row[p]
-            total += part
-        mean[c] = total / (n * length)
-        centre = kind(mean[c])
-        total = 0.0
-        for i in range(n):
-            row, part = x[i, c], kind(0)
+            totals[c - first] += part
+    for c in range(first, end):
+        mean[c] = totals[c - first] / count
+    totals[:] = 0
+    for i in range(n):
+        for c in range(first, end):
+            row, part, centre = x[i, c], kind(0), kind(mean[c])
             for p in range(length):
                 part += (row[p] - centre) * (row[p] - centre)
-            total += part
-        rstd[c] = 1 / math.sqrt(total / (n * length) + eps)
-        scale, shift = kind(rstd[c] * weight[c]), bias[c]
-        for i in range(n):
+            totals[c - first] += part
+    for c in range(first, end):
+        rstd[c] = 1 / math.sqrt(totals[c - first] / count + eps)
+    for i in range(n):
+        for c in range(first, end):
             row, to = x[i, c], out[i, c]
+            centre, scale, shift = kind(mean[c]), kind(rstd[c] * weight[c]), bias[c]
             for p in range(length):
                 to[p] = (row[p] - centre) * scale + shift
 
 
+@kernel(parallel=True, work=2)
+def batch_norm_moments(plain, weighted, g, x, mean, rstd):  # type: ignore[no-untyped-def]
+    """``sum(g)`` and ``sum(g * xhat)`` in each channel."""
+    channels = x.shape[1]
+    step = max(1, min(_TOGETHER, channels // 4))
+    for block in prange((channels + step - 1) // step):
+        _moments(plain, weighted, g, x, mean, rstd, block * step, min(channels, (block + 1) * step))
+
+
 @kernel
-def _moments(g, x, c, centre):  # type: ignore[no-untyped-def]
-    """Sums over a channel of g and of ``g * (x - centre)``."""
+def _moments(plain, weighted, g, x, mean, rstd, first, end):  # type: ignore[no-untyped-def]
     kind = x.dtype.type
-    plain = weighted = 0.0
+    plain[first:end] = 0
+    weighted[first:end] = 0
     for i in range(x.shape[0]):
-        row, h = x[i, c], g[i, c]
-        a, b = kind(0), kind(0)
-        for p in range(len(row)):
-            a += h[p]
-            b += h[p] * (row[p] - centre)
-        plain += a
-        weighted += b
-    return plain, weighted
+        for c in range(first, end):
+            row, h, centre = x[i, c], g[i, c], kind(mean[c])
+            a, b = kind(0), kind(0)
+            for p in range(len(row)):
+                a += h[p]
+                b += h[p] * (row[p] - centre)
+            plain[c] += a
+            weighted[c] += b
+    for c in range(first, end):
+        weighted[c] *= rstd[c]
 
 
 @kernel(parallel=True)
-def batch_norm_input(dx, g, x, weight, mean, rstd):  # type: ignore[no-untyped-def]
-    """``w * r * (g - mean(g) - xhat * mean(g * xhat))`` in each channel."""
-    n, channels, length = x.shape
-    kind = x.dtype.type
-    for c in prange(channels):
-        centre, count = kind(mean[c]), n * length
-        plain, weighted = _moments(g, x, c, centre)
-        flat, steep = kind(plain / count), kind(weighted * rstd[c] * rstd[c] / count)
-        scale = kind(weight[c] * rstd[c])
-        for i in range(n):
-            row, h, to = x[i, c], g[i, c], dx[i, c]
+def batch_norm_input(dx, plain, weighted, g, x, weight, mean, rstd):  # type: ignore[no-untyped-def]
+    """``w * r * (g - mean(g) - xhat * mean(g * xhat))`` in each channel, and those sums."""
+    channels, step = x.shape[1], _together(x, 2)
+    for block in prange((channels + step - 1) // step):
+        first, end = block * step, min(channels, (block + 1) * step)
+        _moments(plain, weighted, g, x, mean, rstd, first, end)
+        _pull(dx, plain, weighted, g, x, weight, mean, rstd, first, end)
+
+
+@kernel
+def _pull(dx, plain, weighted, g, x, weight, mean, rstd, first, end):  # type: ignore[no-untyped-def]
+    n, _, length = x.shape
+    kind, count = x.dtype.type, n * length
+    for i in range(n):
+        for c in range(first, end):
+            row, h, to, centre = x[i, c], g[i, c], dx[i, c], kind(mean[c])
+            flat, steep, scale = kind(plain[c] / count), kind(weighted[c] * rstd[c] / count), kind(weight[c] * rstd[c])
             for p in range(length):
                 to[p] = scale * (h[p] - flat - (row[p] - centre) * steep)
-
-
-@kernel(parallel=True, work=1)
-def batch_norm_weight(dw, g, x, mean, rstd):  # type: ignore[no-untyped-def]
-    """``sum(g * xhat)`` in each channel."""
-    for c in prange(x.shape[1]):
-        dw[c] = _moments(g, x, c, x.dtype.type(mean[c]))[1] * rstd[c]
-
-
-@kernel
-def _brackets(s, x, size, alpha, k):  # type: ignore[no-untyped-def]
-    """``k + alpha / size * (sum of squares over neighbouring channels)`` for one image: (C, L)."""
-    channels, length = x.shape
-    scale, offset = x.dtype.type(alpha / size), x.dtype.type(k)
-    for c in range(channels):
-        for p in range(length):
-            s[c, p] = 0
-        for j in range(max(0, c - size // 2), min(channels, c + (size - 1) // 2 + 1)):
-            for p in range(length):
-                s[c, p] += x[j, p] * x[j, p]
-        for p in range(length):
-            s[c, p] = offset + scale * s[c, p]
-
-
-@kernel
-def _power(s, beta):  # type: ignore[no-untyped-def]
-    """``s ** -beta``; the paper's 3/4 by two square roots, which cost far less than a power."""
-    if beta == 0.75:
-        root = math.sqrt(s)
-        return 1 / (root * math.sqrt(root))
-    return math.pow(s, -beta)
-
-
-@kernel(parallel=True)
-def lrn(out, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
-    """Krizhevsky et al. 2012, section 3.3, alpha divided by the size as in PyTorch."""
-    n, channels, length = x.shape
-    for i in prange(n):
-        s = np.empty((channels, length), x.dtype)
-        _brackets(s, x[i], size, alpha, k)
-        for c in range(channels):
-            for p in range(length):
-                out[i, c, p] = x[i, c, p] * _power(s[c, p], beta)
-
-
-@kernel(parallel=True)
-def lrn_input(dx, g, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
-    """``g_i s_i^-beta - 2 alpha/n beta a_i * sum over windows j that hold i of g_j a_j s_j^(-beta-1)``."""
-    n, channels, length = x.shape
-    scale = x.dtype.type(2 * alpha / size * beta)
-    for i in prange(n):
-        s = np.empty((channels, length), x.dtype)
-        _brackets(s, x[i], size, alpha, k)
-        t = np.empty((channels, length), x.dtype)
-        for c in range(channels):
-            for p in range(length):
-                power = _power(s[c, p], beta)
-                t[c, p] = g[i, c, p] * x[i, c, p] * power / s[c, p]
-                s[c, p] = power
-        for c in range(channels):
-            for p in range(length):
-                dx[i, c, p] = 0
-            for j in range(max(0, c - (size - 1) // 2), min(channels, c + size // 2 + 1)):
-                for p in range(length):
-                    dx[i, c, p] += t[j, p]
-            for p in range(length):
-                own = g[i, c, p] * s[c, p]
-                dx[i, c, p] = own - scale * x[i, c, p] * dx[i, c, p]

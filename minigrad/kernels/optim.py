@@ -47,9 +47,11 @@ def sgd(
         _run(_sgd_momentum, param, (grad, buffer), (lr, momentum, fresh, decay, sign), nesterov)
 
 
-def is_small(*arrays: Array) -> bool:
-    """Whether arrays of one parameter are among those that `sgd_together` takes: float32, in row order, not for threads."""
-    return arrays[0].size < PARALLEL_FROM and all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
+def is_small(param: Array, grad: Array, buffer: Array) -> bool:
+    """Whether these of one parameter are among those that `sgd_together` takes: float32, in row order, not for threads."""
+    kinds = param.dtype.char + grad.dtype.char + buffer.dtype.char
+    in_order = param.flags.c_contiguous and grad.flags.c_contiguous and buffer.flags.c_contiguous
+    return param.size < PARALLEL_FROM and kinds == "fff" and in_order
 
 
 def sgd_together(

@@ -5,100 +5,111 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.jit import kernel, prange
+from minigrad.kernels.windows import best_of_row, spread_row
 
 __all__ = ["average", "average_backward", "max_pool", "pick", "scatter"]
 
 
 @kernel(parallel=True, work=2)
-def max_pool(out, indices, x, h, w, ho, wo, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
-    """Each window's largest and its place in the plane (row order). The first of a tie; NaN wins. Padding never does:
-    a window whose taps all miss the image gives -inf and the place -1. Planes are flat: (planes, h * w) -> (planes, ho * wo).
-
-    Without a branch on the numbers, which would be guessed wrongly half of the time: tap by tap over a row of windows, or
-    (the usual four pixels side by side) window by window, the best so far staying in a register.
+def max_pool(out, taps, x, inner, layout):  # type: ignore[no-untyped-def]
+    """Each window's largest and which of its taps that was. The first of a tie; NaN wins. Padding never does: a window whose
+    taps all miss the image gives -inf and one tap more than there are. ``inner`` says where a window's taps lie, from its
+    first one on, ``layout`` is a `Layout`: (N, C, H, W) -> (N, C, Ho, Wo).
     """
-    fours = r == 2 and s == 2 and sy == 2 and sx == 2 and dy == 1 and dx == 1 and 2 * ho <= h and 2 * wo <= w
-    for plane in prange(len(x)):
-        if fours and py == 0 and px == 0:
-            _max_of_fours(out[plane], indices[plane], x[plane], w, ho, wo)
+    for plane in prange(x.shape[0] * x.shape[1]):
+        _max_of_plane(out, taps, x, inner, layout, plane)
+
+
+@kernel
+def _max_of_plane(out, taps, x, inner, layout, plane):  # type: ignore[no-untyped-def]
+    """Windows between the left and right edge row by row, without a branch on the numbers, which would be guessed wrongly
+    half of the time; others one by one.
+    """
+    (_, _, h, w), (_, _, ho, wo) = x.shape, out.shape
+    r, s, sy, sx, py, px, dy, dx = layout[:8]
+    between = layout[8:]
+    best, which, values = out.reshape(-1), taps.reshape(-1), x.reshape(-1)
+    for oy in range(ho):
+        at, y, left, right = (plane * ho + oy) * wo, oy * sy - py, between[0], between[1]
+        above, below = _within(y, h, r, dy)
+        if above < below:
+            start = (plane * h + y) * w - px
+            best_of_row(best, which, at + left, values, start + left * sx, right - left, sx, inner, above * s, below * s)
         else:
-            _max_of_plane(out[plane], indices[plane], x[plane], h, w, ho, wo, r, s, sy, sx, py, px, dy, dx)
+            left = right = wo
+        for ox in range(left):
+            _max_at_edge(best, which, at + ox, values, plane * h * w, h, w, y, ox * sx - px, r, s, dy, dx)
+        for ox in range(right, wo):
+            _max_at_edge(best, which, at + ox, values, plane * h * w, h, w, y, ox * sx - px, r, s, dy, dx)
 
 
 @kernel
-def _max_of_fours(best, place, values, w, ho, wo):  # type: ignore[no-untyped-def]
-    """Windows of 2x2, side by side and all within the image."""
-    one, below = np.uint64(1), np.uint64(w)
-    for oy in range(ho):
-        row, begin = np.uint64(oy * wo), np.uint64(2 * oy * w)
-        for k in range(np.uint64(wo)):
-            at = begin + k + k
-            known, where = values[at], at
-            known, where = _better(known, where, values[at + one], at + one)
-            known, where = _better(known, where, values[at + below], at + below)
-            known, where = _better(known, where, values[at + below + one], at + below + one)
-            best[row + k] = known
-            place[row + k] = where
+def _within(start, length, window, dilation):  # type: ignore[no-untyped-def]
+    """The first tap that lies within the image, and the one behind the last."""
+    if start >= 0 and start + (window - 1) * dilation < length:  # divisions take longer than a row of small windows
+        return 0, window
+    first = (max(0, -start) + dilation - 1) // dilation
+    return first, min(window, (length - 1 - start) // dilation + 1)
 
 
 @kernel
-def _better(known, where, value, at):  # type: ignore[no-untyped-def]
-    """The larger of two and its place; the first of a tie and of two NaN."""
-    wins = (value > known) | ((value != value) & (known == known))
-    return (value if wins else known), (at if wins else where)
-
-
-@kernel
-def _max_of_plane(best, place, values, h, w, ho, wo, r, s, sy, sx, py, px, dy, dx):  # type: ignore[no-untyped-def]
-    for at in range(ho * wo):
-        best[at] = -np.inf
-        place[at] = -1
-    for oy in range(ho):
-        for i in range(r):
-            iy = oy * sy - py + i * dy
-            if iy >= 0 and iy < h:
-                for j in range(s):
-                    left = j * dx - px  # of the first window's tap; those that miss the image are left out
-                    first = max(0, -(left // sx))
-                    end = min(wo, (w - 1 - left) // sx + 1)
-                    if first < end:
-                        begin = iy * w + first * sx + left
-                        if sx == 2:  # said as a number, so that it becomes plain loads and a shuffle
-                            _larger(best, place, values, oy * wo + first, begin, 2, end - first)
-                        else:
-                            _larger(best, place, values, oy * wo + first, begin, sx, end - first)
-
-
-@kernel
-def _larger(best, place, values, start, begin, step, count):  # type: ignore[no-untyped-def]
-    """Compare `count` windows' best with their next taps. Indices without a sign cost no look at whether they are negative."""
-    start, begin, step = np.uint64(start), np.uint64(begin), np.uint64(step)
-    for k in range(np.uint64(count)):
-        value, known = values[begin + k * step], best[start + k]
-        wins = (value > known) | (place[start + k] < 0) | ((value != value) & (known == known))
-        best[start + k] = value if wins else known
-        place[start + k] = begin + k * step if wins else place[start + k]
+def _max_at_edge(best, taps, at, values, base, h, w, y, x, r, s, dy, dx):  # type: ignore[no-untyped-def]
+    """One window of which some taps may miss the image."""
+    (above, below), (first, last) = _within(y, h, r, dy), _within(x, w, s, dx)
+    known, which = values.dtype.type(-np.inf), r * s
+    for i in range(above, below):
+        for j in range(first, last):
+            value = values[base + (y + i * dy) * w + x + j * dx]
+            if which == r * s or value > known or (value != value and known == known):
+                known, which = value, i * s + j
+    best[at], taps[at] = known, which
 
 
 @kernel(parallel=True)
-def scatter(dx, g, indices):  # type: ignore[no-untyped-def]
-    """Each cotangent added to the place its output was taken from: (planes, outputs) -> (planes, pixels)."""
-    planes, outputs = g.shape
-    for plane in prange(planes):
-        for i in range(dx.shape[1]):
-            dx[plane, i] = 0
-        for i in range(outputs):
-            if indices[plane, i] >= 0:
-                dx[plane, indices[plane, i]] += g[plane, i]
+def scatter(dx, g, taps, inner, layout):  # type: ignore[no-untyped-def]
+    """Each cotangent added to the place that its output was taken from: (N, C, Ho, Wo) -> (N, C, H, W)."""
+    for plane in prange(g.shape[0] * g.shape[1]):
+        _scatter_plane(dx, g, taps, inner, layout, plane)
+
+
+@kernel
+def _scatter_plane(to, g, taps, inner, layout, plane):  # type: ignore[no-untyped-def]
+    (_, _, h, w), (_, _, ho, wo) = to.shape, g.shape
+    r, s, sy, sx, py, px, dy, dx = layout[:8]
+    flat, which, values = to.reshape(-1), taps.reshape(-1), g.reshape(-1)
+    # Windows of two columns, side by side and none over an edge: a row of them is written at once.
+    pairs = s == 2 and sx == 2 and sy == r and dy == 1 and dx == 1 and py == 0 and px == 0 and 2 * wo <= w and r * ho <= h
+    if not pairs or 2 * wo < w or r * ho < h:
+        flat[plane * h * w : (plane + 1) * h * w] = 0
+    for oy in range(ho):
+        at, start = (plane * ho + oy) * wo, (plane * h + oy * sy - py) * w - px
+        if pairs:
+            for i in range(r):
+                spread_row(flat, start + i * w, values, which, at, wo, 2 * i)
+        else:
+            for ox in range(wo):
+                tap = which[np.uint64(at + ox)]
+                if tap < np.uint64(r * s):
+                    flat[np.uint64(start + ox * sx + inner[tap])] += values[np.uint64(at + ox)]
 
 
 @kernel(parallel=True)
-def pick(out, x, indices):  # type: ignore[no-untyped-def]
-    """The elements at these places: (planes, pixels) -> (planes, outputs)."""
-    planes, outputs = out.shape
-    for plane in prange(planes):
-        for i in range(outputs):
-            out[plane, i] = x[plane, indices[plane, i]] if indices[plane, i] >= 0 else 0
+def pick(out, x, taps, inner, layout):  # type: ignore[no-untyped-def]
+    """The elements at the places that outputs were taken from: (N, C, H, W) -> (N, C, Ho, Wo)."""
+    for plane in prange(x.shape[0] * x.shape[1]):
+        _pick_plane(out, x, taps, inner, layout, plane)
+
+
+@kernel
+def _pick_plane(out, x, taps, inner, layout, plane):  # type: ignore[no-untyped-def]
+    (_, _, h, w), (_, _, ho, wo) = x.shape, out.shape
+    r, s, sy, sx, py, px = layout[:6]
+    best, which, values = out.reshape(-1), taps.reshape(-1), x.reshape(-1)
+    for oy in range(ho):
+        at, start = (plane * ho + oy) * wo, (plane * h + oy * sy - py) * w - px
+        for ox in range(wo):
+            tap = which[at + ox]
+            best[at + ox] = values[start + ox * sx + inner[tap]] if tap < r * s else 0
 
 
 @kernel(parallel=True)

@@ -54,11 +54,7 @@ class Block(NamedTuple):
     lanes: int
     vectors: int
     dtype: str
-
-    @property
-    def adds(self) -> bool:
-        """Whether it adds to what the tile holds, or begins at 0."""
-        return True
+    adds: bool = True  # to what the tile holds; or the sum takes its place
 
     @property
     def width(self) -> int:
@@ -73,6 +69,8 @@ class Block(NamedTuple):
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled block stands for."""
         flat, sums = source.reshape(-1), tile.reshape(self.rows, self.columns, self.width)
+        if not self.adds:
+            sums[:] = 0
         for k in range(count):
             for r in range(self.rows):
                 for c in range(self.columns):
@@ -219,15 +217,15 @@ class Emitter:
         """An entry of a table of int64."""
         at = self.number(at) if isinstance(at, int) else at
         address = self.builder.add(table, self.builder.add(self.times(at, 8), self.number(8 * plus)))
-        return self._load(address, self.word, 8)
+        return self.load(address, self.word, 8)
 
     def vector(self, address: Any, at: int) -> Any:
         """The vector that begins `at` elements after an address."""
-        return self._load(self.builder.add(address, self.number(at * self.size)), self.kind, self.size)
+        return self.load(self.builder.add(address, self.number(at * self.size)), self.kind, self.size)
 
     def spread(self, address: Any, at: int) -> Any:
         """The number `at` elements after an address, on all lanes."""
-        value = self._load(self.builder.add(address, self.number(at * self.size)), self.scalar, self.size)
+        value = self.load(self.builder.add(address, self.number(at * self.size)), self.scalar, self.size)
         nothing, first = self.ir.Constant(self.kind, self.ir.Undefined), self.ir.Constant(self.ir.IntType(32), 0)
         zeros = self.ir.Constant(self.ir.VectorType(self.ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(self.builder.insert_element(nothing, value, first), nothing, zeros)
@@ -239,9 +237,15 @@ class Emitter:
 
     def keep(self, vector: Any, address: Any) -> None:
         """Store a vector."""
-        self.builder.store(vector, self.builder.inttoptr(address, self.kind.as_pointer())).align = self.size
+        self.builder.store(vector, self.builder.inttoptr(address, vector.type.as_pointer())).align = self.size
 
-    def _load(self, address: Any, kind: Any, align: int) -> Any:
+    def fma(self) -> Any:
+        """The multiply-add of vectors."""
+        name, kind = f"llvm.fma.v{self.lanes}f{8 * self.size}", self.ir.FunctionType(self.kind, [self.kind] * 3)
+        return self.cgutils.get_or_insert_function(self.builder.module, kind, name)
+
+    def load(self, address: Any, kind: Any, align: int) -> Any:
+        """What lies at an address."""
         value = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
         value.align = align
         return value
@@ -249,17 +253,16 @@ class Emitter:
     def loop(
         self, places: list[Any], load: Callable[[Any], Any], adds: bool, cell: Callable[[int, int], int] | None = None
     ) -> None:
-        """The sum over k, its accumulators at `places` before (if it `adds` to them) and after.
+        """The sum over k, which is then added to what lies at `places`, or takes its place.
 
         `cell` says to which of them the product of a left and a right value belongs, unless each has its own.
         """
         builder, zero = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes)
-        name = f"llvm.fma.v{self.lanes}f{8 * self.size}"
-        fma = self.cgutils.get_or_insert_function(builder.module, self.ir.FunctionType(self.kind, [self.kind] * 3), name)
+        fma = self.fma()
         # One stack cell for each accumulator: LLVM makes registers of them.
         cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for place, sum_ in zip(places, cells, strict=True):
-            builder.store(self._load(place, self.kind, self.size) if adds else zero, sum_)
+        for sum_ in cells:
+            builder.store(zero, sum_)
         with self.cgutils.for_range(builder, self.count) as inside:
             left, right = load(inside.index)
             for a, value in enumerate(left):
@@ -267,7 +270,8 @@ class Emitter:
                     sum_ = cells[cell(a, b) if cell else a * len(right) + b]
                     builder.store(builder.call(fma, [value, factor, builder.load(sum_)]), sum_)
         for place, sum_ in zip(places, cells, strict=True):
-            self.keep(builder.load(sum_), place)
+            value = builder.load(sum_)
+            self.keep(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.core import Array, TensorBase
+from minigrad.core import Array, TensorBase, make_tensor
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import norm as kernels
+from minigrad.kernels import response
 from minigrad.kernels.memory import empty
+from minigrad.modes import is_grad_enabled
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import mul, square, sub
 from minigrad.ops.definition import through
@@ -83,11 +85,17 @@ def _statistics(x: Array, eps: float, stats: tuple[Array, Array] | None) -> tupl
     return flat.mean(axis=(0, 2)), 1 / np.sqrt(flat.var(axis=(0, 2)) + eps)
 
 
+def _pulled(g: Array, x: Array, weight: Array | None, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
+    """The cotangents of input, weight and bias: the sums over a channel that the first needs are the other two."""
+    dx, channels = empty(x.shape, x.dtype), x.shape[1]
+    scale = np.ones(channels, x.dtype) if weight is None else np.ascontiguousarray(weight)
+    plain, weighted = np.empty(channels), np.empty(channels)
+    kernels.batch_norm_input(_flat(dx), plain, weighted, _flat(g), _flat(x), scale, mean, rstd)
+    return dx, weighted.astype(x.dtype), plain.astype(x.dtype)
+
+
 def _norm_input_forward(g: Array, x: Array, weight: Array | None = None, *, eps: float, stats: Any = None) -> Array:
-    dx = empty(x.shape, x.dtype)
-    scale = np.ones(x.shape[1], x.dtype) if weight is None else np.ascontiguousarray(weight)
-    kernels.batch_norm_input(_flat(dx), _flat(g), _flat(x), scale, *_statistics(x, eps, stats))
-    return dx
+    return _pulled(g, x, weight, *_statistics(x, eps, stats))[0]
 
 
 def _norm_input_definition(g: Tensor, x: Tensor, weight: Tensor | None, *, eps: float) -> Tensor:
@@ -110,9 +118,9 @@ def _norm_input_reference(g: Array, x: Array, weight: Array | None = None, *, ep
 
 
 def _norm_weight_forward(g: Array, x: Array, *, eps: float, stats: Any = None) -> Array:
-    dw = empty(x.shape[1:2], x.dtype)
-    kernels.batch_norm_weight(dw, _flat(g), _flat(x), *_statistics(x, eps, stats))
-    return dw
+    plain, weighted = np.empty(x.shape[1]), np.empty(x.shape[1])
+    kernels.batch_norm_moments(plain, weighted, _flat(g), _flat(x), *_statistics(x, eps, stats))
+    return weighted.astype(x.dtype)
 
 
 def _norm_weight_definition(g: Tensor, x: Tensor, *, eps: float) -> Tensor:
@@ -121,6 +129,30 @@ def _norm_weight_definition(g: Tensor, x: Tensor, *, eps: float) -> Tensor:
 
 def _norm_weight_reference(g: Array, x: Array, *, eps: float, stats: Any = None) -> Array:
     return np.asarray((g * _norm_reference(x, eps=eps)[0]).sum(axis=(0, *range(2, x.ndim))))
+
+
+def _norm_pull(
+    g: Tensor,
+    input: Tensor,
+    weight: Tensor | None,
+    mean: Tensor,
+    rstd: Tensor,
+    *,
+    eps: float,
+    needs: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    """All of them from one walk over the batch, unless they are to be differentiated again."""
+    by_input, by_weight, by_bias = (*needs, False, False)[:3]
+    stats = (mean.array, rstd.array)
+    single = input.dtype.itemsize >= 4  # half precision is calculated in single by the operations below
+    if single and by_input and (by_weight or by_bias) and not is_grad_enabled():
+        parts = _pulled(g.array, input.array, None if weight is None else weight.array, *stats)
+        return tuple(make_tensor(part) if need else None for part, need in zip(parts, needs, strict=True))
+    return (
+        _batch_norm_input(g, input, weight, eps=eps, stats=stats) if by_input else None,
+        _batch_norm_weight(g, input, eps=eps, stats=stats) if by_weight else None,
+        g.sum((0, *range(2, g.ndim))) if by_bias else None,
+    )
 
 
 _NORM_SHAPES: tuple[Shape, ...] = ((4, 3), (2, 2, 3), (2, 3, 2, 2), (3, 1, 2, 1))
@@ -149,15 +181,7 @@ _batch_norm = register(
         "batch_norm",
         _norm_forward,
         lambda input, *vectors, eps: _channels("batch_norm", input, *vectors),
-        {
-            "input": lambda g, input, weight, mean, rstd, *, eps: _batch_norm_input(
-                g, input, weight, eps=eps, stats=(mean.array, rstd.array)
-            ),
-            "weight": lambda g, input, mean, rstd, *, eps: _batch_norm_weight(
-                g, input, eps=eps, stats=(mean.array, rstd.array)
-            ),
-            "bias": lambda g: g.sum((0, *range(2, g.ndim))),
-        },
+        {("input", "weight", "bias"): _norm_pull},
         _norm_reference,
         _norm_samples,
         flops=lambda out, *_, **__: 7 * math.prod(out),
@@ -253,13 +277,13 @@ def _lrn_shape(*shapes: Shape, size: int, **_: Any) -> Shape:
 def _lrn_forward(x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
     _lrn_shape(x.shape, size=size)
     out = empty(x.shape, x.dtype)
-    kernels.lrn(_flat(out), _flat(x), size, float(alpha), float(beta), float(k))
+    response.lrn(_flat(out), _flat(x), size, float(alpha), float(beta), float(k))
     return out
 
 
 def _lrn_input_forward(g: Array, x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
     dx = empty(x.shape, x.dtype)
-    kernels.lrn_input(_flat(dx), _flat(g), _flat(x), size, float(alpha), float(beta), float(k))
+    response.lrn_input(_flat(dx), _flat(g), _flat(x), size, float(alpha), float(beta), float(k))
     return dx
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minigrad.core import Array, TensorBase
+from minigrad.core import Array, TensorBase, make_tensor
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import pool as kernels
@@ -19,11 +20,9 @@ from minigrad.ops.conv import Pair, Size, pair
 from minigrad.ops.movement import squeeze, unsqueeze
 
 if TYPE_CHECKING:
-    pass
+    from minigrad.tensor import Tensor
 
 __all__ = ["max_pool2d"]
-
-_PLACE = np.dtype(np.int32)
 
 
 def planes(x: Array) -> Array:
@@ -64,6 +63,37 @@ def pooled_shape(
 # ------------------------------------------------------------------------------------------------ max
 
 
+class Window(NamedTuple):
+    """How pooling windows lie."""
+
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    ceil_mode: bool
+
+
+class _Plan(NamedTuple):
+    """What a shape and a window settle: the output's shape, the taps' type, and what the kernels read."""
+
+    shape: Shape
+    taps: np.dtype[Any]
+    inner: Array  # where the window's taps lie in a plane, from its first one on
+    layout: Array  # window, stride, padding, dilation; then which columns of windows lie within the image
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(input: Shape, window: Window) -> _Plan:
+    shape = pooled_shape("max_pool2d", input, *window)
+    (r, s), dilation = window.kernel_size, window.dilation
+    inner = np.arange(r)[:, None] * (dilation[0] * input[3]) + np.arange(s) * dilation[1]
+    left = min(-(-window.padding[1] // window.stride[1]), shape[3])
+    right = (input[3] - 1 - (s - 1) * dilation[1] + window.padding[1]) // window.stride[1] + 1
+    layout = [*itertools.chain(*window[:4]), left, max(left, min(right, shape[3]))]
+    taps = np.dtype(np.uint8 if r * s < 256 else np.int32)
+    return _Plan(shape, taps, inner.ravel().astype(np.int64), np.array(layout, np.int64))
+
+
 def _max_shape(input: Shape, **settings: Any) -> Shape:
     return pooled_shape("max_pool2d", input, **settings)
 
@@ -71,19 +101,25 @@ def _max_shape(input: Shape, **settings: Any) -> Shape:
 def _max_forward(
     input: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
-    shape = pooled_shape("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    (n, c, h, w), (ho, wo) = input.shape, shape[2:]
-    out, indices = empty(shape, input.dtype), empty(shape, _PLACE)
-    flat = [a.reshape(n * c, -1) if a.size else a.reshape(n * c, 0) for a in (out, indices, np.ascontiguousarray(input))]
-    kernels.max_pool(*flat, h, w, ho, wo, *kernel_size, *stride, *padding, *dilation)
-    return out, indices
+    plan = _plan(input.shape, Window(kernel_size, stride, padding, dilation, ceil_mode))
+    out, taps = empty(plan.shape, input.dtype), empty(plan.shape, plan.taps)
+    kernels.max_pool(out, taps, np.ascontiguousarray(input), plan.inner, plan.layout)
+    return out, taps
+
+
+def _places(taps: Array, image: Pair, window: Window) -> Array:
+    """The places in a plane, in row order, that these taps stand for; -1 where all of a window's taps missed the image."""
+    rows, columns = np.divmod(taps.astype(np.int64), window.kernel_size[1])
+    y = np.arange(taps.shape[2])[:, None] * window.stride[0] - window.padding[0] + rows * window.dilation[0]
+    x = np.arange(taps.shape[3]) * window.stride[1] - window.padding[1] + columns * window.dilation[1]
+    return np.where(rows < window.kernel_size[0], y * image[1] + x, -1)
 
 
 def _max_reference(
     input: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
     shape = pooled_shape("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    out, indices = empty(shape, input.dtype), np.empty(shape, np.int32)
+    out, taps = empty(shape, input.dtype), np.empty(shape, np.int32)
     rows, columns = (np.arange(k) * d for k, d in zip(kernel_size, dilation, strict=True))
     for n, c, y, x in np.ndindex(shape):
         iy, ix = np.meshgrid(rows + y * stride[0] - padding[0], columns + x * stride[1] - padding[1], indexing="ij")
@@ -91,8 +127,8 @@ def _max_reference(
         values = input[n, c, iy[inside], ix[inside]]
         at = int(np.argmax(values))
         out[n, c, y, x] = values[at]
-        indices[n, c, y, x] = iy[inside][at] * input.shape[3] + ix[inside][at]
-    return out, indices
+        taps[n, c, y, x] = np.flatnonzero(inside)[at]
+    return out, taps
 
 
 def _window(
@@ -125,34 +161,41 @@ def _max_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((tie,), _window((2, 2), (2, 2)), kink=first, why="the first of a tie, in row order")
 
 
-def _places(rng: np.random.Generator) -> Iterator[tuple[Shape, Array]]:
-    """Shapes of inputs and the places that an overlapping pooling took from."""
+def _taken(rng: np.random.Generator) -> Iterator[tuple[Shape, Array, dict[str, Any]]]:
+    """Shapes of inputs, the taps that poolings took, and how those lay."""
     for shape, settings, _ in _MAX_CASES:
-        yield shape, _max_reference(rng.normal(size=shape), **settings)[1]
+        taps = _max_reference(rng.normal(size=shape), **settings)[1]
+        yield shape, taps, {"size": shape[2:], "window": Window(**settings)}
 
 
-def _take(x: Array, indices: Array) -> Array:
-    flat, places = (a.reshape(*a.shape[:2], a.shape[2] * a.shape[3]) for a in (x, indices))
-    return np.take_along_axis(flat, places.astype(np.int64), 2).reshape(indices.shape)
-
-
-def _pick_forward(x: Array, indices: Array) -> Array:
-    out = empty(indices.shape, x.dtype)
-    kernels.pick(*(a.reshape(len(a), a.shape[1] * a.shape[2]) for a in map(planes, (out, x, indices))))
+def _pick_forward(x: Array, taps: Array, *, size: Pair, window: Window) -> Array:
+    plan = _plan(x.shape, window)
+    out = empty(taps.shape, x.dtype)
+    kernels.pick(out, np.ascontiguousarray(x), np.ascontiguousarray(taps), plan.inner, plan.layout)
     return out
 
 
-def _scatter_forward(g: Array, indices: Array, *, size: Pair) -> Array:
-    dx = empty((g.shape[0] * g.shape[1], size[0] * size[1]), g.dtype)
-    kernels.scatter(dx, *(planes(a).reshape(len(dx), g.shape[2] * g.shape[3]) for a in (g, indices)))
+def _pick_reference(x: Array, taps: Array, *, size: Pair, window: Window) -> Array:
+    flat, places = (a.reshape(*a.shape[:2], a.shape[2] * a.shape[3]) for a in (x, _places(taps, size, window)))
+    return np.where(places < 0, 0, np.take_along_axis(flat, places, 2)).reshape(taps.shape)
+
+
+def _scatter_forward(g: Array, taps: Array, *, size: Pair, window: Window) -> Array:
+    dx = empty((*g.shape[:2], *size), g.dtype)
+    plan = _plan(dx.shape, window)
+    kernels.scatter(dx, np.ascontiguousarray(g), np.ascontiguousarray(taps), plan.inner, plan.layout)
+    return dx
+
+
+def _scatter_reference(g: Array, taps: Array, *, size: Pair, window: Window) -> Array:
+    dx, places = np.zeros((*g.shape[:2], size[0] * size[1]), g.dtype), _places(taps, size, window)
+    for at in np.ndindex(g.shape):
+        dx[(*at[:2], places[at])] += g[at]
     return dx.reshape(*g.shape[:2], *size)
 
 
-def _scatter_reference(g: Array, indices: Array, *, size: Pair) -> Array:
-    dx = np.zeros((*g.shape[:2], size[0] * size[1]), g.dtype)
-    for place in np.ndindex(g.shape):
-        dx[(*place[:2], indices[place])] += g[place]
-    return dx.reshape(*g.shape[:2], *size)
+def _pull(g: Tensor, taps: Tensor, *, shapes: tuple[Shape, ...], params: dict[str, Any]) -> Tensor:
+    return _max_pool2d_scatter(g, taps, size=shapes[0][2:], window=Window(**params))
 
 
 _max_pool2d = register(
@@ -160,11 +203,11 @@ _max_pool2d = register(
         "max_pool2d",
         _max_forward,
         _max_shape,
-        {"input": lambda g, indices, *, shapes: _max_pool2d_scatter(g, indices, size=shapes[0][2:])},
+        {"input": _pull},
         _max_reference,
         _max_samples,
         flops=lambda out, x, *, kernel_size, **_: math.prod(out) * (math.prod(kernel_size) - 1),
-        outputs=("out", "indices"),
+        outputs=("out", "taps"),
         family="pool",
         onnx="MaxPool",
     )
@@ -173,10 +216,10 @@ _max_pool2d_scatter: Op = register(
     Op(
         "max_pool2d_scatter",
         _scatter_forward,
-        lambda g, indices, *, size: (*g[:2], *size),
-        {"g": lambda h, indices: _max_pool2d_pick(h, indices)},
+        lambda g, taps, *, size, window: (*g[:2], *size),
+        {"g": lambda h, taps, *, params: _max_pool2d_pick(h, taps, **params)},
         _scatter_reference,
-        lambda rng: (Sample((rng.normal(size=i.shape), i), {"size": shape[2:]}) for shape, i in _places(rng)),
+        lambda rng: (Sample((rng.normal(size=taps.shape), taps), settings) for _, taps, settings in _taken(rng)),
         flops=lambda out, g, *_, **__: math.prod(g),
         family="pool",
         doc="Each cotangent added to the place that max_pool2d took its output from.",
@@ -186,14 +229,28 @@ _max_pool2d_pick: Op = register(
     Op(
         "max_pool2d_pick",
         _pick_forward,
-        lambda x, indices: indices,
-        {"x": lambda h, indices, *, shapes: _max_pool2d_scatter(h, indices, size=shapes[0][2:])},
-        _take,
-        lambda rng: (Sample((rng.normal(size=shape), i)) for shape, i in _places(rng)),
+        lambda x, taps, **_: taps,
+        {"x": lambda h, taps, *, params: _max_pool2d_scatter(h, taps, **params)},
+        _pick_reference,
+        lambda rng: (Sample((rng.normal(size=shape), taps), settings) for shape, taps, settings in _taken(rng)),
         family="pool",
         doc="The elements at the places that max_pool2d took its outputs from.",
     )
 )
+
+
+def _settings(kernel_size: Size, stride: Size | None, padding: Size, dilation: Size, ceil_mode: bool) -> dict[str, Any]:
+    window = pair("max_pool2d kernel_size", kernel_size)
+    return Window(
+        window,
+        window if stride is None else pair("max_pool2d stride", stride),
+        pair("max_pool2d padding", padding),
+        pair("max_pool2d dilation", dilation),
+        ceil_mode,
+    )._asdict()
+
+
+_known_settings = functools.lru_cache(maxsize=256, typed=True)(_settings)
 
 
 def max_pool2d(
@@ -213,13 +270,9 @@ def max_pool2d(
     if input.ndim == 3:
         batch = max_pool2d(unsqueeze(input, 0), kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         return tuple(squeeze(part, 0) for part in batch) if return_indices else squeeze(batch, 0)
-    window = pair("max_pool2d kernel_size", kernel_size)
-    out, indices = _max_pool2d.apply(
-        input,
-        kernel_size=window,
-        stride=window if stride is None else pair("max_pool2d stride", stride),
-        padding=pair("max_pool2d padding", padding),
-        dilation=pair("max_pool2d dilation", dilation),
-        ceil_mode=ceil_mode,
-    )
-    return (out, indices.long()) if return_indices else out
+    plain = type(kernel_size) is int and type(stride) in (int, type(None)) and type(padding) is int and type(dilation) is int
+    settings = (_known_settings if plain else _settings)(kernel_size, stride, padding, dilation, ceil_mode)
+    out, taps = _max_pool2d.apply(input, **settings)
+    if not return_indices:
+        return out
+    return out, make_tensor(_places(taps.array, (input.shape[2], input.shape[3]), Window(**settings)))

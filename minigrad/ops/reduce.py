@@ -236,9 +236,10 @@ def any(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 def sum_to(input: TensorBase, shape: Shape) -> Tensor:
     """Summed to a shape that broadcasts to this one: what undoes a broadcast."""
-    lead = input.ndim - len(shape)
-    dims = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and input.shape[lead + i] != 1)
-    if builtins.all(input.shape[d] == 1 for d in dims):  # as in a batch of one: nothing to add
+    own = input.shape
+    lead = len(own) - len(shape)
+    dims = tuple([i for i, n in enumerate(own) if i < lead or (n != 1 and shape[i - lead] == 1)])
+    if math.prod([own[d] for d in dims]) == 1:  # as in a batch of one: nothing to add
         return reshape(input, shape)
     out = _sum(input, dims=dims, keepdim=not lead)
     return out if out.shape == shape else reshape(out, shape)

@@ -1,0 +1,183 @@
+"""Two more micro-kernels, which Winograd's convolutions need around their sums of products: `Nested` and `Transpose`.
+
+Both are run as `vector.run(kernel.handle, to, source, start, inner, count, rows, weights)`, with other meanings for the tables:
+
+    Nested      to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
+                inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
+    Transpose   to[c, r] = source[r, c]    for `count` rows and inner[2] columns
+                inner: how far apart source's rows lie, how far those of `to`, and the number of columns
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad.jit import interpreted
+from minigrad.kernels.micro import machine_code
+from minigrad.kernels.vector import Emitter
+from minigrad.kernels.winograd_matrices import Matrix, apply
+
+__all__ = ["Nested", "Transpose"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Nested(NamedTuple):
+    """A linear map of small tables of vectors: one matrix for the columns, one for the rows."""
+
+    down: Matrix
+    across: Matrix
+    lanes: int
+    dtype: str
+    shifted: bool = False  # whether `weights` are added: a vector for each vector of the result
+
+    @property
+    def handle(self) -> Any:
+        """As a `vector.Block`'s."""
+        return self if interpreted() else _compiled(self)
+
+    def python(self, to: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
+        """The map as two matrix products."""
+        down, across = _numbers(self.down), _numbers(self.across)
+        lanes = np.arange(count)[:, None] * inner[2] + np.arange(self.lanes)
+        y, x = np.ogrid[: down.shape[1], : across.shape[1]]
+        table = source.reshape(-1)[start + (y * inner[0] + x * inner[1])[..., None, None] + lanes]
+        found = np.einsum("pi,qj,ijvl->pqvl", down, across, table, optimize=True)
+        if self.shifted:
+            found += weights.reshape(-1)[np.arange(count * self.lanes)].reshape(count, self.lanes)
+        p, q = np.ogrid[: len(down), : len(across)]
+        lanes = np.arange(count)[:, None] * rows[2] + np.arange(self.lanes)
+        to.reshape(-1)[(p * rows[0] + q * rows[1])[..., None, None] + lanes] = found
+
+    def write(self, emit: Emitter) -> None:
+        """The map as additions of vectors (and products where a coefficient isn't 1)."""
+        b, total = emit.builder, functools.partial(_total, emit)
+
+        def bytes_of(table: Any, at: int) -> Any:
+            return emit.times(emit.entry(table, at), emit.size)
+
+        strides, steps = [bytes_of(emit.inner, i) for i in range(3)], [bytes_of(emit.rows, i) for i in range(3)]
+        with emit.cgutils.for_range(b, emit.count) as loop:
+            source = b.add(emit.source, b.mul(loop.index, strides[2]))
+            to = b.add(emit.tile, b.mul(loop.index, steps[2]))
+            columns = []
+            for _ in self.across[0]:
+                line, values = source, []
+                for _ in self.down[0]:
+                    values.append(emit.vector(line, 0))
+                    line = b.add(line, strides[0])
+                columns.append(apply(self.down, values, total))
+                source = b.add(source, strides[1])
+            shift = emit.vector(emit.moved(emit.weights, emit.times(loop.index, self.lanes)), 0) if self.shifted else None
+            for row in zip(*columns, strict=True):
+                place = to
+                for value in apply(self.across, row, total):
+                    emit.keep(value if shift is None else b.fadd(value, shift), place)
+                    place = b.add(place, steps[1])
+                to = b.add(to, steps[0])
+
+
+@functools.cache
+def _numbers(matrix: Matrix) -> Array:
+    return np.array(matrix, float)
+
+
+def _total(emit: Emitter, terms: list[tuple[Fraction, Any]]) -> Any:
+    """A sum of vectors times numbers; begun with one that is taken once, if there is one."""
+    b = emit.builder
+    if not terms:
+        return emit.ir.Constant(emit.kind, [0.0] * emit.lanes)
+    terms = sorted(terms, key=lambda term: term[0] != 1)
+    (factor, value), *others = terms
+    sum_ = value if factor == 1 else b.fmul(value, _constant(emit, factor))
+    for factor, value in others:
+        if abs(factor) == 1:
+            sum_ = b.fadd(sum_, value) if factor > 0 else b.fsub(sum_, value)
+        else:
+            sum_ = b.call(emit.fma(), [value, _constant(emit, factor), sum_])
+    return sum_
+
+
+def _constant(emit: Emitter, value: Fraction) -> Any:
+    return emit.ir.Constant(emit.kind, [float(np.dtype(f"f{emit.size}").type(value))] * emit.lanes)
+
+
+class Transpose(NamedTuple):
+    """A matrix turned, by squares as wide as a vector; those at the end overlap the ones before, or are smaller."""
+
+    lanes: int
+    dtype: str
+
+    @property
+    def handle(self) -> Any:
+        """As a `vector.Block`'s."""
+        return self if interpreted() else _compiled(self)
+
+    def python(self, to: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
+        """One index for another."""
+        r, c = np.ogrid[:count, : inner[2]]
+        to.reshape(-1)[c * inner[1] + r] = source.reshape(-1)[start + r * inner[0] + c]
+
+    def write(self, emit: Emitter) -> None:
+        """The largest squares that fit, in two loops."""
+        b = emit.builder
+        from_step, to_step, columns = (emit.entry(emit.inner, i) for i in range(3))
+        least = b.select(b.icmp_signed("<", emit.count, columns), emit.count, columns)
+        done = b.append_basic_block("turned")
+        size = self.lanes
+        while size >= 1:
+            with b.if_then(b.icmp_signed(">=", least, emit.number(size))):
+                with emit.cgutils.for_range(b, _squares(emit, emit.count, size)) as down:
+                    r = _clipped(emit, down.index, size, emit.count)
+                    with emit.cgutils.for_range(b, _squares(emit, columns, size)) as along:
+                        c = _clipped(emit, along.index, size, columns)
+                        at = emit.moved(emit.source, b.add(b.mul(r, from_step), c))
+                        to = emit.moved(emit.tile, b.add(b.mul(c, to_step), r))
+                        _turn(emit, to, to_step, at, from_step, size)
+                b.branch(done)
+            size //= 2
+        b.branch(done)
+        b.position_at_end(done)
+
+
+def _squares(emit: Emitter, length: Any, size: int) -> Any:
+    """How many squares cover a length."""
+    return emit.builder.udiv(emit.builder.add(length, emit.number(size - 1)), emit.number(size))
+
+
+def _clipped(emit: Emitter, index: Any, size: int, length: Any) -> Any:
+    """Where a square begins, so that it ends within the length."""
+    b, last = emit.builder, emit.builder.sub(length, emit.number(size))
+    start = emit.times(index, size)
+    return b.select(b.icmp_signed("<", start, last), start, last)
+
+
+def _turn(emit: Emitter, to: Any, to_step: Any, source: Any, from_step: Any, size: int) -> None:
+    """One square: vectors exchange halves, then quarters of these, and so on."""
+    b, ir = emit.builder, emit.ir
+    kind = ir.VectorType(emit.scalar, size)
+    lines = [emit.load(emit.moved(source, b.mul(emit.number(i), from_step)), kind, emit.size) for i in range(size)]
+    half = 1
+    while half < size:
+        lower = [lane if not lane & half else size + lane - half for lane in range(size)]
+        upper = [lane + half if not lane & half else size + lane for lane in range(size)]
+        for i, j in ((i, i + half) for i in range(size) if not i & half):
+            lines[i], lines[j] = (emit.shuffle(lines[i], lines[j], places) for places in (lower, upper))
+        half *= 2
+    for i, line in enumerate(lines):
+        emit.keep(line, emit.moved(to, b.mul(emit.number(i), to_step)))
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def _compiled(shape: Nested | Transpose) -> int:
+    """As `vector.Block`'s; a name of all coefficients would be long."""
+
+    def write(builder: Any, args: Any) -> None:
+        shape.write(Emitter(shape, builder, args))
+
+    return machine_code(f"{type(shape).__name__}.{hashlib.sha1(str(shape).encode()).hexdigest()}", 6, write)

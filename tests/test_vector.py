@@ -103,3 +103,7 @@ def test_a_window_wider_than_a_tile():
     np.testing.assert_allclose(out[0, 1, 0], np.correlate(x[0, 0, 0], w[1, 0, 0]), atol=1e-12)
     dw = REGISTRY["conv2d_weight"].forward(out, x, window=(1, 60), **settings)
     np.testing.assert_allclose(dw[2, 0, 0], np.correlate(x[0, 0, 0], out[0, 2, 0]), atol=1e-11)
+    for way in ("filters", "pixels"):
+        dx = REGISTRY["conv2d_input"].forward(out, w, size=(1, 90), algorithm=way, **settings)
+        spread = sum(np.convolve(out[0, f, 0], w[f, 0, 0]) for f in range(3))
+        np.testing.assert_allclose(dx[0, 0, 0], spread, atol=1e-11)

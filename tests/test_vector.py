@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad.jit import kernel, python_mode
-from minigrad.kernels import conv, conv_filters, conv_pixels, vector
+from minigrad.jit import interpreted, kernel, late, python_mode
+from minigrad.kernels import conv, conv_filters, conv_pixels, turning, vector
 from minigrad.kernels.vector import Block, run
 from minigrad.op import REGISTRY
 
@@ -40,7 +40,7 @@ def test_a_compiled_block_is_its_loop_nest(data, seed):
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (conv, conv_filters, conv_pixels, vector):
+    for module in (conv, conv_filters, conv_pixels, turning, vector):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):
@@ -70,3 +70,26 @@ def test_a_window_wider_than_a_tile():
     np.testing.assert_allclose(out[0, 1, 0], np.correlate(x[0, 0, 0], w[1, 0, 0]), atol=1e-12)
     dw = REGISTRY["conv2d_weight"].forward(out, x, window=(1, 60), **settings)
     np.testing.assert_allclose(dw[2, 0, 0], np.correlate(x[0, 0, 0], out[0, 2, 0]), atol=1e-11)
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_matrices_are_turned_round(lanes, kind, monkeypatch):
+    monkeypatch.setattr(turning, "machine_lanes", lambda: lanes)
+    if interpreted():
+        pytest.skip("nothing is compiled")
+    compiled = turning._turn_compiled()
+
+    @late("numba").njit
+    def turned(to, at, pitch, source, start, line, rows, columns):
+        compiled(to, at, pitch, source, start, line, rows, columns)
+
+    source = np.arange(3000).astype(kind)
+    for rows in (0, 1, 3, 4, 5, 8, 11, 16, 17, 33):
+        for columns in (0, 1, 2, 4, 7, 8, 15, 16, 30, 40):
+            plain, fast = np.full((2, 3000), -1, kind)
+            turning.turn(plain, 2, rows + 3, source, 5, columns + 1, rows, columns)
+            turned(fast, 2, rows + 3, source, 5, columns + 1, rows, columns)
+            np.testing.assert_array_equal(fast, plain)
+            square = source[5 : 5 + rows * (columns + 1)].reshape(rows, columns + 1)[:, :columns]
+            np.testing.assert_array_equal(plain[2 : 2 + columns * (rows + 3)].reshape(columns, rows + 3)[:, :rows], square.T)

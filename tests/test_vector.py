@@ -93,3 +93,26 @@ def test_matrices_are_turned_round(lanes, kind, monkeypatch):
             np.testing.assert_array_equal(fast, plain)
             square = source[5 : 5 + rows * (columns + 1)].reshape(rows, columns + 1)[:, :columns]
             np.testing.assert_array_equal(plain[2 : 2 + columns * (rows + 3)].reshape(columns, rows + 3)[:, :rows], square.T)
+
+
+def tiles_of_four(outputs, count, step, dtype, machine):
+    return Block(min(2, count[0]), min(2, count[1]), step, 4, 1, dtype.name)
+
+
+@pytest.mark.parametrize(("filters", "height", "width"), [(3, 8, 6), (9, 5, 5), (3, 1, 9), (5, 12, 2)])
+@pytest.mark.parametrize(("stride", "band"), [(1, 1), (2, 1), (1, 1000), (2, 1000)])
+def test_convolution_in_many_bands_and_blocks(filters, height, width, stride, band, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(conv_filters, "_BAND", band)  # one row of tiles, or a few
+    monkeypatch.setattr(conv_filters, "_block_of_pixels", tiles_of_four)  # the last one overlaps the one before it
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.normal(size=shape) for shape in ((2, 4, height, width), (2 * filters, 2, 2, 2), (2 * filters,)))
+    geometry = conv.Geometry((stride, stride), (1, 0), (1, 1), 2)
+    leaf = torch.from_numpy(x).requires_grad_()
+    exact = torch.nn.functional.conv2d(leaf, torch.from_numpy(w), torch.from_numpy(b), *geometry)
+    g, out, dx = rng.normal(size=exact.shape), np.empty(exact.shape), np.empty_like(x)
+    with python_mode():
+        conv.conv2d(out, x, w, b, geometry, "filters")
+        conv.conv2d_input(dx, g, w, geometry, "filters")
+    np.testing.assert_allclose(out, exact.detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(dx, torch.autograd.grad(exact, leaf, torch.from_numpy(g))[0].numpy(), atol=1e-12)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad.jit import kernel, python_mode
+from minigrad.jit import interpreted, kernel, late, python_mode
 from minigrad.kernels import (
     conv,
     conv_direct,
@@ -14,6 +14,7 @@ from minigrad.kernels import (
     conv_pixels,
     conv_winograd,
     conv_winograd_weight,
+    turning,
     vector,
 )
 from minigrad.kernels.lanes import Fold, Scatter, Spread, Turn
@@ -73,7 +74,17 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (conv, conv_direct, conv_filters, conv_images, conv_pixels, conv_winograd, conv_winograd_weight, vector):
+    for module in (
+        conv,
+        conv_direct,
+        conv_filters,
+        conv_images,
+        conv_pixels,
+        conv_winograd,
+        conv_winograd_weight,
+        turning,
+        vector,
+    ):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):
@@ -107,3 +118,49 @@ def test_a_window_wider_than_a_tile():
         dx = REGISTRY["conv2d_input"].forward(out, w, size=(1, 90), algorithm=way, **settings)
         spread = sum(np.convolve(out[0, f, 0], w[f, 0, 0]) for f in range(3))
         np.testing.assert_allclose(dx[0, 0, 0], spread, atol=1e-11)
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_matrices_are_turned_round(lanes, kind, monkeypatch):
+    monkeypatch.setattr(turning, "machine_lanes", lambda: lanes)
+    if interpreted():
+        pytest.skip("nothing is compiled")
+    compiled = turning._turn_compiled()
+
+    @late("numba").njit
+    def turned(to, at, pitch, source, start, line, rows, columns):
+        compiled(to, at, pitch, source, start, line, rows, columns)
+
+    source = np.arange(3000).astype(kind)
+    for rows in (0, 1, 3, 4, 5, 8, 11, 16, 17, 33):
+        for columns in (0, 1, 2, 4, 7, 8, 15, 16, 30, 40):
+            plain, fast = np.full((2, 3000), -1, kind)
+            turning.turn(plain, 2, rows + 3, source, 5, columns + 1, rows, columns)
+            turned(fast, 2, rows + 3, source, 5, columns + 1, rows, columns)
+            np.testing.assert_array_equal(fast, plain)
+            square = source[5 : 5 + rows * (columns + 1)].reshape(rows, columns + 1)[:, :columns]
+            np.testing.assert_array_equal(plain[2 : 2 + columns * (rows + 3)].reshape(columns, rows + 3)[:, :rows], square.T)
+
+
+def tiles_of_four(outputs, count, step, dtype, machine):
+    return Block(min(2, count[0]), min(2, count[1]), step, 4, 1, dtype.name)
+
+
+@pytest.mark.parametrize(("filters", "height", "width"), [(3, 8, 6), (9, 5, 5), (3, 1, 9), (5, 12, 2)])
+@pytest.mark.parametrize(("stride", "band"), [(1, 1), (2, 1), (1, 1000), (2, 1000)])
+def test_convolution_in_many_bands_and_blocks(filters, height, width, stride, band, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(conv_filters, "_BAND", band)  # one row of tiles, or a few
+    monkeypatch.setattr(conv_filters, "_block_of_pixels", tiles_of_four)  # the last one overlaps the one before it
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.normal(size=shape) for shape in ((2, 4, height, width), (2 * filters, 2, 2, 2), (2 * filters,)))
+    geometry = conv.Geometry((stride, stride), (1, 0), (1, 1), 2)
+    leaf = torch.from_numpy(x).requires_grad_()
+    exact = torch.nn.functional.conv2d(leaf, torch.from_numpy(w), torch.from_numpy(b), *geometry)
+    g, out, dx = rng.normal(size=exact.shape), np.empty(exact.shape), np.empty_like(x)
+    with python_mode():
+        conv.conv2d(out, x, w, b, geometry, "filters")
+        conv.conv2d_input(dx, g, w, geometry, "filters")
+    np.testing.assert_allclose(out, exact.detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(dx, torch.autograd.grad(exact, leaf, torch.from_numpy(g))[0].numpy(), atol=1e-12)

@@ -15,6 +15,7 @@ from minigrad.jit import get_num_threads, kernel, prange
 from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, lay, offsets, shares
 from minigrad.kernels.memory import empty
 from minigrad.kernels.packing import Packing, Source, pack
+from minigrad.kernels.turning import turn
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
 
 __all__ = ["Correlation", "weight"]
@@ -24,6 +25,8 @@ Type = np.dtype[Any]
 
 #: So many output pixels at least are summed in one run of a block by the weight's gradient.
 _LONG = 1024
+#: Bytes of results that wait to be turned round together: planes are then written in long pieces.
+_BAND = 1 << 15
 
 
 class Correlation(NamedTuple):
@@ -100,11 +103,20 @@ def _tile_size(vectors: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def _block_of_pixels(outputs: int, count: Pair, step: int, dtype: np.dtype[Any], machine: int) -> Block:
-    """A tile as wide as divides the row evenly, and as many rows as fit."""
+    """The tile with which the fewest multiply-adds are made in vain, at the ends of rows and at the bottom.
+
+    What a tile loads for each of its sums costs about as much as one multiply-add and a half.
+    """
     lanes, vectors = _vectors(outputs, dtype, machine)
     most = _tile_size(vectors)
-    columns = -(-count[1] // -(-count[1] // most))
-    return Block(max(1, min(most // columns, count[0])), columns, step, lanes, vectors, dtype.name)
+
+    def cycles(rows: int, columns: int) -> float:
+        return -(-count[0] // rows) * -(-count[1] // columns) * (rows * columns * vectors + 1.5)
+
+    widths = range(max(1, min(most, count[1]) // 3), min(most, count[1]) + 1)
+    sizes = [(max(1, min(most // columns, count[0])), columns) for columns in widths]
+    rows, columns = min(sizes, key=lambda size: cycles(*size))
+    return Block(rows, columns, step, lanes, vectors, dtype.name)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -121,10 +133,12 @@ def _pixels(out, source, weights, bias, inner, shares, sizes, block):  # type: i
     fh, fw, top, left, ho, wo = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     ay, ax, ty, tx, sy, sx, rows, columns = sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11], sizes[12], sizes[13]
     groups, blocks, taps, width = weights.shape
-    outputs = out.shape[1] // groups
+    outputs, channels = out.shape[1] // groups, source.shape[1] // groups
+    band = max(1, _BAND // (rows * wo * width * source.itemsize))  # rows of tiles whose results are kept together
     for part in prange(len(shares) - 1):
         frame = np.zeros(source.shape[1] * fh * fw, source.dtype)
-        tile = np.empty((rows, columns, width), source.dtype)
+        begun = np.empty((rows * columns, width), source.dtype)
+        tile, sums = np.empty((rows * columns, width), source.dtype), np.empty((band * rows * wo, width), source.dtype)
         starts = np.empty(rows, np.int64)
         image = -1
         for unit in range(shares[part], shares[part + 1]):
@@ -132,21 +146,54 @@ def _pixels(out, source, weights, bias, inner, shares, sizes, block):  # type: i
             if n != image:
                 lay(frame, 0, fh, fw, top, left, source[n])
                 image = n
-            channels = source.shape[1] // groups
-            for y in range(0, ho, rows):
-                y = min(y, ho - rows)  # the last tile overlaps the one before it
-                for x in range(0, wo, columns):
-                    x = min(x, wo - columns)
+            start, first, some = group * channels * fh * fw, group * outputs + b * width, min(width, outputs - b * width)
+            begun[:] = 0
+            for f in range(some):
+                begun[:, f] = bias[first + f]
+            for y in range(0, ho, band * rows):
+                top_row = min(y, ho - rows)
+                for down in range(y, min(ho, y + band * rows), rows):
+                    down = min(down, ho - rows)  # the last tile overlaps the one before it
                     for r in range(rows):
-                        starts[r] = (y + r) * sy * fw
-                    tile[:] = 0
-                    run(block, tile, frame, group * channels * fh * fw + x * sx, inner, taps, starts, weights[group, b])
-                    for f in range(min(width, outputs - b * width)):
-                        at = group * outputs + b * width + f
-                        for r in range(rows):
-                            line = out[n, at, ay + (y + r) * ty]
-                            for c in range(columns):
-                                line[ax + (x + c) * tx] = tile[r, c, f] + bias[at]
+                        starts[r] = (down + r) * sy * fw
+                    for x in range(0, wo, columns):
+                        x = min(x, wo - columns)
+                        at = (down - top_row) * wo + x
+                        if rows == 1:
+                            here = sums[at : at + columns]
+                            here[:] = begun
+                            run(block, here, frame, start + x * sx, inner, taps, starts, weights[group, b])
+                        else:
+                            tile[:] = begun
+                            run(block, tile, frame, start + x * sx, inner, taps, starts, weights[group, b])
+                            for r in range(rows):
+                                sums[at + r * wo : at + r * wo + columns] = tile[r * columns : (r + 1) * columns]
+                bottom_row = min(ho, y + band * rows)
+                _store(out, n, first, some, sums, top_row, bottom_row, wo, ay, ax, ty, tx)
+
+
+@kernel
+def _store(out, n, first, some, sums, top, bottom, wo, ay, ax, ty, tx):  # type: ignore[no-untyped-def]
+    """Rows of pixels, filter by filter, into their planes: in one piece where planes have no other pixels between them."""
+    _, filters, height, width = out.shape
+    planes, flat = out.reshape(-1), sums.reshape(-1)
+    plane = (n * filters + first) * height * width
+    if tx == 1 and ty == 1:
+        turn(planes, plane + top * width, height * width, flat, 0, sums.shape[1], (bottom - top) * wo, some)
+        return
+    for y in range(top, bottom):
+        place = plane + (ay + y * ty) * width + ax
+        _spread(planes, place, height * width, tx, sums[(y - top) * wo : (y - top + 1) * wo], some)
+
+
+@kernel
+def _spread(planes, place, plane, step, tile, filters):  # type: ignore[no-untyped-def]
+    """(pixels, filters) into planes, pixels `step` apart."""
+    for f in range(filters):
+        at = np.uint64(place + f * plane)
+        for c in range(len(tile)):
+            planes[at] = tile[c, f]
+            at += np.uint64(step)
 
 
 @kernel(parallel=True, work=1)

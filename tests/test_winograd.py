@@ -243,7 +243,7 @@ def test_the_same_bits_for_any_number_of_threads():
 
 
 @pytest.mark.parametrize(
-    ("x", "w", "padding"), [((8, 128, 14, 14), (64, 128, 3, 3), 1), ((4, 48, 15, 15), (64, 48, 5, 5), 2)], ids=["3x3", "5x5"]
+    ("x", "w", "padding"), [((4, 256, 14, 14), (64, 256, 3, 3), 1), ((4, 48, 15, 15), (64, 48, 5, 5), 2)], ids=["3x3", "5x5"]
 )
 @pytest.mark.parametrize("rectified", [False, True])
 def test_it_is_as_accurate_as_direct_sums(x, w, padding, rectified):

@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 import threading
+import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from minigrad.kernel_cache import KernelFiles
 __all__ = [
     "Intrinsic",
     "Kernel",
+    "compile_at_once",
     "get_num_threads",
     "interpreted",
     "kernel",
@@ -43,6 +45,8 @@ _SERIAL_BELOW = 1 << 15
 
 #: Threads that parallel kernels use; None until numba is loaded or somebody says.
 _threads: int | None = None
+#: Seconds that a kernel works on one thread before its loop for several threads is compiled, unless that was kept.
+_patience = 1.0
 _told = threading.local()  # how many threads numba was told to use, which it keeps for each thread apart
 _turn = threading.Lock()  # one parallel kernel at a time: two would share the cores, and numba's own scheduler would abort
 _in_child = False  # of a process that had numba's threads, none of which a fork copies
@@ -65,6 +69,8 @@ class Kernel:
         self.work = work
         self.light = light
         self._compiled: Callable[..., Any] | None = None
+        self._ready = False  # the loop for several threads is there
+        self._spent = 0.0  # seconds on one thread for want of it
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Any:
@@ -76,10 +82,36 @@ class Kernel:
         if _in_child or (self.work is not None and args[self.work].size < _SERIAL_BELOW * self.light):
             return (self.serial._compiled or self.serial.dispatcher())(*args)
         compiled = self._compiled or self.dispatcher()
+        if not self._ready and not self._pays(compiled, args):
+            return self._alone(args)
         with _turn:
             if getattr(_told, "threads", None) != _threads:
                 _tell()
             return compiled(*args)
+
+    def _pays(self, compiled: Any, args: tuple[Any, ...]) -> bool:
+        """Whether the loop for several threads is there, or worth its compilation, which takes a second or more.
+
+        It calculates what the loop for one thread does, part by part; so a first step need not wait for both.
+        """
+        signature = tuple(compiled.typeof_pyval(a) for a in args)
+        files = getattr(compiled._cache, "_cache_file", None)
+        self._ready = (
+            _patience == 0
+            or self._spent > _patience
+            or signature in compiled.overloads
+            or (files is not None and files.has(compiled._cache._index_key(signature, compiled.targetctx.codegen())))
+        )
+        return self._ready
+
+    def _alone(self, args: tuple[Any, ...]) -> Any:
+        """On one thread, timed unless it has to be compiled."""
+        loop: Any = self.serial.dispatcher()
+        known, start = len(loop.overloads), time.perf_counter()
+        result = loop(*args)
+        if len(loop.overloads) == known:
+            self._spent += time.perf_counter() - start
+        return result
 
     @functools.cached_property
     def serial(self) -> Kernel:
@@ -99,6 +131,7 @@ class Kernel:
             "fastmath": _FASTMATH,
             "error_model": "numpy",
             "nogil": True,
+            "no_cfunc_wrapper": True,
         }
         function = _with_compiled_globals(self.python, numba)
         if not self.parallel:
@@ -136,6 +169,17 @@ def python_mode() -> Iterator[None]:
         yield
     finally:
         _python_only = before
+
+
+@contextlib.contextmanager
+def compile_at_once() -> Iterator[None]:
+    """Inside the block, compile loops for several threads when they are first called, however little there is to do."""
+    global _patience
+    before, _patience = _patience, 0.0
+    try:
+        yield
+    finally:
+        _patience = before
 
 
 @contextlib.contextmanager

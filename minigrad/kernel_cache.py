@@ -39,6 +39,10 @@ class KernelFiles:
         digest, body = content[:_DIGEST], content[_DIGEST:]
         return pickle.loads(body) if hashlib.sha256(body).digest() == digest else None
 
+    def has(self, key: Any) -> bool:
+        """Whether something was saved under this key."""
+        return self._path(key).exists()
+
     def save(self, key: Any, data: Any) -> None:
         """Write beside and rename, so that whoever reads at the same time sees the whole or nothing."""
         body = importlib.import_module("numba.core.serialize").dumps(data)

@@ -25,6 +25,8 @@ Type = np.dtype[Any]
 
 #: So many output pixels at least are summed in one run of a block by the weight's gradient.
 _LONG = 1024
+#: So many taps at most are summed in one chain by the other two.
+_CHAIN = 512
 #: Bytes of results that wait to be turned round together: planes are then written in long pieces.
 _BAND = 1 << 15
 
@@ -132,7 +134,7 @@ def _block_of_taps(filters: int, width: int, dilation: int, dtype: np.dtype[Any]
 def _pixels(out, source, weights, bias, inner, shares, sizes, block):  # type: ignore[no-untyped-def]
     fh, fw, top, left, ho, wo = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     ay, ax, ty, tx, sy, sx, rows, columns = sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11], sizes[12], sizes[13]
-    groups, blocks, taps, width = weights.shape
+    groups, blocks, _, width = weights.shape
     outputs, channels = out.shape[1] // groups, source.shape[1] // groups
     band = max(1, _BAND // (rows * wo * width * source.itemsize))  # rows of tiles whose results are kept together
     for part in prange(len(shares) - 1):
@@ -162,14 +164,21 @@ def _pixels(out, source, weights, bias, inner, shares, sizes, block):  # type: i
                         if rows == 1:
                             here = sums[at : at + columns]
                             here[:] = begun
-                            run(block, here, frame, start + x * sx, inner, taps, starts, weights[group, b])
+                            _add_taps(block, here, frame, start + x * sx, inner, starts, weights[group, b])
                         else:
                             tile[:] = begun
-                            run(block, tile, frame, start + x * sx, inner, taps, starts, weights[group, b])
+                            _add_taps(block, tile, frame, start + x * sx, inner, starts, weights[group, b])
                             for r in range(rows):
                                 sums[at + r * wo : at + r * wo + columns] = tile[r * columns : (r + 1) * columns]
                 bottom_row = min(ho, y + band * rows)
                 _store(out, n, first, some, sums, top_row, bottom_row, wo, ay, ax, ty, tx)
+
+
+@kernel
+def _add_taps(block, tile, frame, start, inner, starts, weights):  # type: ignore[no-untyped-def]
+    """A chunk of taps is summed by itself before it is added: a long chain of sums rounds more."""
+    for k in range(0, len(inner), _CHAIN):
+        run(block, tile, frame, start, inner[k:], min(_CHAIN, len(inner) - k), starts, weights[k:])
 
 
 @kernel

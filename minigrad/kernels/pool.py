@@ -17,7 +17,7 @@ def max_pool(out, taps, x, inner, layout):  # type: ignore[no-untyped-def]
     first one on, ``layout`` is a `Layout`: (N, C, H, W) -> (N, C, Ho, Wo).
     """
     for plane in prange(x.shape[0] * x.shape[1]):
-        _max_of_plane(out, taps, x, inner, layout, plane)
+        _max_of_plane(out, taps, x, inner, layout, np.int64(plane))
 
 
 @kernel
@@ -69,7 +69,7 @@ def _max_at_edge(best, taps, at, values, base, h, w, y, x, r, s, dy, dx):  # typ
 def scatter(dx, g, taps, inner, layout):  # type: ignore[no-untyped-def]
     """Each cotangent added to the place that its output was taken from: (N, C, Ho, Wo) -> (N, C, H, W)."""
     for plane in prange(g.shape[0] * g.shape[1]):
-        _scatter_plane(dx, g, taps, inner, layout, plane)
+        _scatter_plane(dx, g, taps, inner, layout, np.int64(plane))
 
 
 @kernel
@@ -97,7 +97,7 @@ def _scatter_plane(to, g, taps, inner, layout, plane):  # type: ignore[no-untype
 def pick(out, x, taps, inner, layout):  # type: ignore[no-untyped-def]
     """The elements at the places that outputs were taken from: (N, C, H, W) -> (N, C, Ho, Wo)."""
     for plane in prange(x.shape[0] * x.shape[1]):
-        _pick_plane(out, x, taps, inner, layout, plane)
+        _pick_plane(out, x, taps, inner, layout, np.int64(plane))
 
 
 @kernel

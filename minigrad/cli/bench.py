@@ -19,6 +19,7 @@ from minigrad.bench.processes import Measured, ProcessCase, process_cases
 from minigrad.bench.report import Findings, duration, read, tables, write, write_json
 from minigrad.cli.parsing import positive_number
 from minigrad.errors import MinigradError
+from minigrad.jit import compile_at_once
 
 __all__ = ["add_parser", "run"]
 
@@ -78,7 +79,7 @@ def _measure(
     found: Findings,
     wrong: list[str],
 ) -> None:
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True) as progress, compile_at_once():
         task = progress.add_task("", total=len(cases))
         for case in cases:
             progress.update(task, description=case.name)

@@ -131,7 +131,8 @@ def _begun(args: argparse.Namespace) -> Findings:
         raise MinigradError("--resume goes on with the file that --out names; there is no --out")
     here = description()
     if not args.resume or not args.out.exists():
-        return Findings(here, limits())
+        with compile_at_once():
+            return Findings(here, limits())
     found = read(args.out)
     for what in ("processor", "threads", "lanes", "python", "packages"):
         if found.machine.get(what) != here[what]:

@@ -62,15 +62,18 @@ class Kernel:
     memory.
     """
 
-    def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int | None = 0, light: int = 1) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, parallel: bool, work: int | None = 0, light: int = 1, shell: bool = False
+    ) -> None:
         """Keep the function; nothing is imported or compiled yet."""
         self.python = function
         self.parallel = parallel
         self.work = work
         self.light = light
+        self.shell = shell
         self._compiled: Callable[..., Any] | None = None
         self._ready = False  # the loop for several threads is there
-        self._spent = 0.0  # seconds on one thread for want of it
+        self._spent: float | None = None  # seconds on one thread for want of it, after the first call
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Any:
@@ -98,19 +101,17 @@ class Kernel:
         files = getattr(compiled._cache, "_cache_file", None)
         self._ready = (
             _patience == 0
-            or self._spent > _patience
+            or (self._spent or 0.0) > _patience
             or signature in compiled.overloads
             or (files is not None and files.has(compiled._cache._index_key(signature, compiled.targetctx.codegen())))
         )
         return self._ready
 
     def _alone(self, args: tuple[Any, ...]) -> Any:
-        """On one thread, timed unless it has to be compiled."""
-        loop: Any = self.serial.dispatcher()
-        known, start = len(loop.overloads), time.perf_counter()
-        result = loop(*args)
-        if len(loop.overloads) == known:
-            self._spent += time.perf_counter() - start
+        """On one thread, with a look at the clock; the first time does not count, since it compiles."""
+        start = time.perf_counter()
+        result = self.python(*args) if self.shell else self.serial(*args)
+        self._spent = 0.0 if self._spent is None else self._spent + time.perf_counter() - start
         return result
 
     @functools.cached_property
@@ -148,16 +149,23 @@ class Kernel:
             return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
-def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, work: int | None = 0, light: int = 1) -> Any:
+def kernel(
+    function: Callable[..., Any] | None = None,
+    *,
+    parallel: bool = False,
+    work: int | None = 0,
+    light: int = 1,
+    shell: bool = False,
+) -> Any:
     """Make a function over arrays a `Kernel`.
 
     With ``parallel=True`` its `prange` loops run on all threads, unless the argument at position `work` is small; `light`
     says how many times as large it must be for a kernel that does little with each element. Without a `work`, whoever calls
-    has found that it pays.
+    has found that it pays. A `shell` only hands each thread's share to another kernel: Python can do that as well, as long as
+    the loop is not compiled.
     """
-    if function is None:
-        return functools.partial(Kernel, parallel=parallel, work=work, light=light)
-    return Kernel(function, parallel=parallel, work=work, light=light)
+    options: dict[str, Any] = {"parallel": parallel, "work": work, "light": light, "shell": shell}
+    return functools.partial(Kernel, **options) if function is None else Kernel(function, **options)
 
 
 @contextlib.contextmanager

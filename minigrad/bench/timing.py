@@ -11,8 +11,9 @@ import numpy as np
 
 __all__ = ["interleaved", "ratio_interval"]
 
-#: Seconds for which a turn lasts at least; a run that is shorter is repeated within its turn.
-_TURN = 2e-3
+#: Seconds for which a turn lasts at least; a run that is shorter is repeated within its turn. In a turn of 2 ms the caches hold
+#: what the pause and the other competitors have left: a LeNet step of one image took twice as long as in a loop.
+_TURN = 3e-2
 #: A pause before each turn: the threads of whoever was last may still be spinning and would steal a core.
 _PAUSE = 3e-3
 #: A round of so many seconds is long, and few of them are enough: they scatter less.

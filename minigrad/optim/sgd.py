@@ -52,6 +52,8 @@ class SGD(Optimizer):
         """Small parameters that have a momentum already go together, which costs less than one by one."""
         together = []
         for param, grad, state in steps:
+            if group["momentum"] != 0 and group["dampening"] == 0 and "momentum_buffer" not in state:
+                state["momentum_buffer"] = np.zeros(param.shape, param.dtype)  # then the first step is like all others
             buffer = state.get("momentum_buffer")
             if buffer is not None and group["momentum"] != 0 and kernels.is_small(param, grad, buffer):
                 together.append((param, grad, buffer))

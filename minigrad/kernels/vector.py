@@ -261,16 +261,16 @@ class Emitter:
         fma = self.fma()
         # One stack cell for each accumulator: LLVM makes registers of them.
         cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for sum_ in cells:
-            builder.store(zero, sum_)
+        for total in cells:
+            builder.store(zero, total)
         with self.cgutils.for_range(builder, self.count) as inside:
             left, right = load(inside.index)
             for a, value in enumerate(left):
                 for b, factor in enumerate(right):
-                    sum_ = cells[cell(a, b) if cell else a * len(right) + b]
-                    builder.store(builder.call(fma, [value, factor, builder.load(sum_)]), sum_)
-        for place, sum_ in zip(places, cells, strict=True):
-            value = builder.load(sum_)
+                    total = cells[cell(a, b) if cell else a * len(right) + b]
+                    builder.store(builder.call(fma, [value, factor, builder.load(total)]), total)
+        for place, total in zip(places, cells, strict=True):
+            value = builder.load(total)
             self.keep(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
 
 

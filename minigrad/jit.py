@@ -97,11 +97,13 @@ class Kernel:
 
         It calculates what the loop for one thread does, part by part; so a first step need not wait for both.
         """
+        if self._spent is not None:  # looked for before
+            self._ready = self._spent >= _patience
+            return self._ready
         signature = tuple(compiled.typeof_pyval(a) for a in args)
         files = getattr(compiled._cache, "_cache_file", None)
         self._ready = (
             _patience == 0
-            or (self._spent or 0.0) > _patience
             or signature in compiled.overloads
             or (files is not None and files.has(compiled._cache._index_key(signature, compiled.targetctx.codegen())))
         )

@@ -143,3 +143,12 @@ def test_every_operation_is_reached_from_the_facade_and_documented():
     for family in (activation, arithmetic, conv, loss, movement, norm, pool, reduce):
         for name in family.__all__:
             assert getattr(mg, name).__doc__, name
+
+
+def test_a_small_layer_needs_no_numba():
+    """Where a student's code is locked in, nothing may be loaded late."""
+    code = (
+        "import sys, minigrad as mg, minigrad.nn as nn; nn.Linear(6, 3)(mg.randn(4, 6)).tanh().sum().backward(); "
+        "assert 'numba' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

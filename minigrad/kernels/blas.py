@@ -143,15 +143,16 @@ def gemm(dtype: np.dtype[Any]) -> int:
     """What `product` needs for arrays of this type; BLAS stays on the thread that calls it from then on."""
     if interpreted():
         return 0
-    _one_thread()
     return _address(dtype.char)
 
 
 @functools.cache
 def _address(kind: str) -> int:
-    """Where scipy's sgemm or dgemm begins."""
+    """Where scipy's sgemm or dgemm begins; scipy's BLAS, now loaded, is told like numpy's."""
     find = late("numba.extending").get_cython_function_address
-    return int(find("scipy.linalg.cython_blas", {"f": "sgemm", "d": "dgemm"}[kind]))
+    found = int(find("scipy.linalg.cython_blas", {"f": "sgemm", "d": "dgemm"}[kind]))
+    _tell_blas()
+    return found
 
 
 @kernel
@@ -164,8 +165,12 @@ def _outer(out, column, row):  # type: ignore[no-untyped-def]
 
 @functools.cache
 def _one_thread() -> None:
-    """Tell BLAS once to stay on the calling thread. Where it can't be told (Apple's Accelerate), it does as it likes."""
-    _address("f")  # loads scipy's
+    """Tell BLAS once to stay on the calling thread; numba is not needed for that, nor for a small product."""
+    _tell_blas()
+
+
+def _tell_blas() -> None:
+    """Where it can't be told (Apple's Accelerate), it does as it likes."""
     with contextlib.suppress(Exception):
         controller = importlib.import_module("threadpoolctl").ThreadpoolController  # late: not every process multiplies
         for library in controller().select(user_api="blas").lib_controllers:

@@ -30,8 +30,9 @@ _RUN = 128
 
 def fits(few: int, large: tuple[int, int], itemsize: int) -> bool:
     """Whether these kernels are for so many rows against (or making) a matrix of this shape."""
-    lanes = machine_lanes() * 4 // itemsize
-    return 2 <= few <= FEW and large[0] * large[1] >= _LARGE and large[1] % lanes == 0 and large[0] >= _PANEL
+    if not 2 <= few <= FEW or large[0] * large[1] < _LARGE or large[0] < _PANEL:
+        return False  # before anybody asks for lanes, which loads numba
+    return large[1] % (machine_lanes() * 4 // itemsize) == 0
 
 
 def rows_by_rows(few: Array, many: Array) -> Array:

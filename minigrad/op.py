@@ -251,15 +251,7 @@ class Op:
                 kept.append(self._restore(node, saved[name]) if name in saved else None)
             given = {}
             for name in settings:
-                given[name] = (
-                    node.shapes
-                    if name == "shapes"
-                    else node.params
-                    if name == "params"
-                    else needs
-                    if name == "needs"
-                    else node.params[name]
-                )
+                given[name] = self._setting(node, name, needs)
             result = function(g, *kept, **given)
             if not joint:
                 parts[targets[0]] = result if result is None else self._fitted(node, targets[0], result)
@@ -268,6 +260,14 @@ class Op:
                 if needs[target] and part is not None:
                     parts[target] = self._fitted(node, target, part)
         return parts
+
+    @staticmethod
+    def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:
+        if name == "shapes":
+            return node.shapes
+        if name == "params":
+            return node.params
+        return needs if name == "needs" else node.params[name]
 
     def _restore(self, node: Node, kept: Saved) -> Tensor:
         array, edge, cell, version = kept

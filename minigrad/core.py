@@ -251,16 +251,17 @@ class TensorBase:
         targets = None if inputs is None else [tensor.edge for tensor in inputs]
         seed = _seed(self._self(), gradient)
         taken = {id(seed.array)}
+        keep = create_graph if retain_graph is None else retain_graph
         with enable_grad() if create_graph else no_grad():
-            for edge, g in _walk([(self.edge, seed)], targets, retain_graph, create_graph):
-                leaf = edge if owners is None else owners[id(edge)]
+            for edge, g in backward_walk([(self.edge, seed)], targets=targets, retain_graph=keep):
+                leaf, array = edge if owners is None else owners[id(edge)], g.array
                 # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
-                leaf.collect(g, shared=not owns_memory(g.array) or id(g.array) in taken)
-                taken.add(id(g.array))
+                leaf.collect(g, shared=not owns_memory(array) or id(array) in taken)
+                taken.add(id(array))
 
     def collect(self, g: Tensor, shared: bool = True) -> None:
         """Add an arriving gradient to `grad`, never in place; keep a copy where others hold the same memory."""
-        if self.node is None:
+        if self._hooks and self.node is None:
             hooked = after_hooks(self._hooks, g)
             g, shared = hooked, shared or hooked is not g
         with _accumulating:  # two threads may walk two graphs down to one leaf
@@ -270,7 +271,7 @@ class TensorBase:
                 kept = empty(g.shape, g.dtype)
                 kept[...] = g.array
                 g = make_tensor(kept)
-            self.grad = g
+            self._grad = g  # of the right shape: formulas and hooks are held to it
 
     def retain_grad(self) -> None:
         """Keep `grad` although this tensor is not a leaf."""
@@ -326,7 +327,10 @@ def grad(
         raise ShapeError(f"grad: {len(seeds)} grad_outputs for {len(roots)} outputs")
     cotangents = [(root.edge, _seed(root, seed)) for root, seed in zip(roots, seeds, strict=True)]
     targets = [_edge_of(leaf) for leaf in leaves]
-    found = {id(edge): _hooked(edge, g) for edge, g in _walk(cotangents, targets, retain_graph, create_graph)}
+    keep = create_graph if retain_graph is None else retain_graph
+    with enable_grad() if create_graph else no_grad():
+        walked = backward_walk(cotangents, targets=targets, retain_graph=keep)
+    found = {id(edge): _hooked(edge, g) for edge, g in walked}
     gradients = tuple(found.get(id(target)) for target in targets)
     for position, g in enumerate(gradients):
         if g is None and not allow_unused:
@@ -334,14 +338,6 @@ def grad(
                 f"grad: input {position} was not used in computing the outputs; pass allow_unused=True to get None"
             )
     return gradients
-
-
-def _walk(
-    cotangents: list[tuple[Any, Tensor]], targets: list[Any] | None, retain_graph: bool | None, create_graph: bool
-) -> list[tuple[Any, Tensor]]:
-    with enable_grad() if create_graph else no_grad():
-        keep = create_graph if retain_graph is None else retain_graph
-        return backward_walk(cotangents, targets=targets, retain_graph=keep)
 
 
 def _hooked(edge: Any, g: Tensor) -> Tensor:

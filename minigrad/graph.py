@@ -9,6 +9,7 @@ walking by falling number is walking in reverse topological order, without recur
 from __future__ import annotations
 
 import functools
+import heapq
 import itertools
 import operator
 import weakref
@@ -76,26 +77,28 @@ class Node:
         edges: Sequence[Any],
         needs: tuple[bool, ...],
         shapes: Sequence[Shape],
-        dtypes: Sequence[np.dtype[Any]],
+        dtypes: Sequence[np.dtype[Any] | None],
         out: np.ndarray[Any, Any],
+        saved: dict[str, Saved],
+        scope: str | None,
     ) -> None:
-        """Record an application; `saved`, `where` and `scope` are filled in by who records it."""
+        """Record an application."""
         self.op = op
         self.params = params
         self.edges = edges
-        #: Of the inputs, those of one that is absent standing in for it.
-        self.shapes = shapes
-        self.dtypes = dtypes
         self.shape = out.shape
         self.dtype = out.dtype
+        #: Of the inputs; () and None for one that is absent.
+        self.shapes = shapes
+        self.dtypes = dtypes
         #: Which inputs want a gradient, edge by edge.
         self.needs = needs
         self.number = next(_numbers)
-        self.saved: dict[str, Saved] | None = {}
+        self.saved: dict[str, Saved] | None = saved
         self.hooks: list[Hook] | None = None
         self.retain: weakref.ref[Tensor] | None = None
         self.where: str | None = None
-        self.scope: str | None = None
+        self.scope = scope
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {list(self.shape)}>"
@@ -147,22 +150,20 @@ def backward_walk(
 ) -> list[tuple[Any, Tensor]]:
     """Pull cotangents from the roots to the leaves, or only to `targets` (edges), and return what arrived.
 
-    Every node is visited once, when all that was computed from it has been; its cotangent is dropped as soon as it has
-    been pulled through. Without `retain_graph` the saved arrays go at the same moment.
+    Of all nodes that a cotangent has reached the newest is next: nothing older can add to what it was given. So every node
+    is visited once, and its cotangent is dropped as soon as it has been pulled through. Without `retain_graph` the saved
+    arrays go at the same moment.
     """
-    nodes = reachable(edge for edge, _ in roots)
     wanted = {id(edge) for edge in targets} if targets is not None else None
-    useful = _leading_to(wanted, nodes) if wanted is not None else None
-    pending: dict[int, tuple[Any, Tensor]] = {}
+    useful = _leading_to(wanted, reachable(edge for edge, _ in roots)) if wanted is not None else None
+    pending: dict[int, tuple[Any, Tensor]] = {}  # edges and what they were given, by the edge's id
+    ahead: list[tuple[int, Node]] = []  # a heap of the nodes among them, the newest first
     arrived: list[tuple[Any, Tensor]] = []
     for edge, cotangent in roots:
-        known = pending.get(id(edge))
-        pending[id(edge)] = (edge, cotangent if known is None else known[1] + cotangent)
-    for node in nodes:
-        waiting = pending.pop(id(node), None)
-        if waiting is None:
-            continue
-        g = waiting[1]
+        _give(edge, cotangent, pending, ahead)
+    while ahead:
+        node = heapq.heappop(ahead)[1]
+        g = pending.pop(id(node))[1]
         if node.hooks is not None or node.retain is not None:
             g = _passed(node, g)
         if wanted is not None and id(node) in wanted:
@@ -171,12 +172,21 @@ def backward_walk(
         if True in needs:
             for edge, part in zip(node.edges, node.op.pull(node, g, needs), strict=True):
                 if part is not None and edge is not None:
-                    known = pending.get(id(edge))
-                    pending[id(edge)] = (edge, part if known is None else known[1] + part)
+                    _give(edge, part, pending, ahead)
             if not retain_graph:  # a node that is only reached, not walked through, can still be
                 node.free()
     arrived.extend(pending.values())  # what is left belongs to leaves
     return arrived
+
+
+def _give(edge: Any, part: Tensor, pending: dict[int, tuple[Any, Tensor]], ahead: list[tuple[int, Node]]) -> None:
+    """Add a cotangent to what an edge was given."""
+    known = pending.get(id(edge))
+    if known is not None:
+        part = known[1] + part
+    elif type(edge) is Node:
+        heapq.heappush(ahead, (-edge.number, edge))
+    pending[id(edge)] = edge, part
 
 
 def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:

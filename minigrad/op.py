@@ -17,7 +17,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -124,7 +124,7 @@ class Op:
         edges: list[Any] = []
         shapes: list[Shape] = []
         dtypes: list[Any] = []
-        half = stale = wanted = absent = False
+        half = stale = wanted = False
         for x in inputs:  # one plain loop, calling nothing: every small operation pays for it
             array: Array | None = None
             edge: Any = None
@@ -133,8 +133,7 @@ class Op:
                     array = x.array
                 except AttributeError:
                     raise self._no_tensor(inputs) from None
-                dtype = array.dtype
-                if dtype.char == "e":
+                if array.dtype.char == "e":
                     half = self.family not in _MOVING
                 if recording:
                     edge = x.node
@@ -145,11 +144,10 @@ class Op:
                     if x.recorded != x.cell[0]:
                         stale = True
                     shapes.append(array.shape)
-                    dtypes.append(dtype)
+                    dtypes.append(array.dtype)
             elif recording:
                 shapes.append(())
                 dtypes.append(None)
-                absent = True
             arrays.append(array)
             edges.append(edge)
         if stale:
@@ -159,12 +157,8 @@ class Op:
         forward = self._widened if half else self.forward
         try:
             result = modes.quietly(forward, *arrays, **params)
-        except RuntimeError:
-            if not within_operation():
-                raise
-            result = forward(*arrays, **params)  # called while another's forward runs, by a signal handler for example
-        except (ValueError, IndexError, TypeError) as error:
-            raise self._explained(error, arrays, params) from error
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            result = self._after(error, forward, arrays, params)
         if type(result) is tuple:
             results = result
             out = result[0]
@@ -172,19 +166,23 @@ class Op:
             out = result if type(result) is np.ndarray else np.asarray(result)  # numpy turns 0-d arrays into scalars
             results = (out,)
         cell = [0, 0]
-        if self.view:
-            first = inputs[0]
-            if first is not None and np.may_share_memory(out, first.array):
-                cell = first.cell
+        if self.view and (first := inputs[0]) is not None and _shares(out, first.array):
+            cell = first.cell
         node = None
         if wanted and out.dtype.kind in "fc":  # integers have no derivative
-            if absent:
-                dtypes = [out.dtype if dtype is None else dtype for dtype in dtypes]
             node = self._record(inputs, edges, shapes, dtypes, params, results, cell)
         if modes.observed:
             self._observe(arrays, results, node)
         made = make_tensor(out, node, cell)
         return (made,) if len(results) == 1 else (made, *[make_tensor(extra) for extra in results[1:]])
+
+    def _after(self, error: Exception, forward: Any, arrays: list[Array | None], params: dict[str, Any]) -> Any:
+        """What comes of a forward that raised: a better error, or the result of a second try."""
+        if not isinstance(error, RuntimeError):
+            raise self._explained(error, arrays, params) from error
+        if not within_operation():
+            raise error
+        return forward(*arrays, **params)  # it was called while another's forward runs, by a signal handler for example
 
     def _widened(self, *arrays: Array | None, **params: Any) -> Any:
         """Half precision is calculated in single and rounded at the end: no kernel has it, and sums would overflow."""
@@ -208,16 +206,14 @@ class Op:
         plan = self._plans.get(needs) or self._plan(needs)
         if not plan.formulas:
             return None
-        node = Node(self, params, edges, needs, shapes, dtypes, results[0])
-        saved = cast(dict[str, Saved], node.saved)
+        saved: dict[str, Saved] = {}
         for name, at in plan.inputs:
             x = inputs[at]
             if x is not None:
                 saved[name] = keep((x.array, edges[at], x.cell, x.cell[0]))
         for name, at in plan.outputs:
             saved[name] = keep((results[at], OWN, cell, cell[0]) if at == 0 else (results[at], None, [0, 0], 0))
-        node.scope = modes.scope
-        return node
+        return Node(self, params, edges, needs, shapes, dtypes, results[0], saved, modes.scope)
 
     def _observe(self, arrays: list[Array | None], results: tuple[Any, ...], node: Node | None) -> None:
         """Show the application to whom it concerns: anomaly detection, and who watches."""
@@ -232,17 +228,8 @@ class Op:
 
     def pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         """The cotangents of the inputs that need one, from the output's; checked against each input's shape and dtype."""
-        if not modes.observed or not modes.anomaly:
-            return self._pull(node, g, needs)
-        modes.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
-        try:
-            parts = self._pull(node, g, needs)
-        finally:
-            modes.anomaly = True
-        self._look_back(node, g, parts)
-        return parts
-
-    def _pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
+        if modes.observed and modes.anomaly:
+            return self._pull_and_look(node, g, needs)
         saved = node.unfreed()
         parts: list[Tensor | None] = [None] * len(needs)
         for targets, function, arrays, settings, joint in (self._plans.get(needs) or self._plan(needs)).formulas:
@@ -259,6 +246,15 @@ class Op:
             for target, part in zip(targets, result, strict=True):
                 if needs[target] and part is not None:
                     parts[target] = self._fitted(node, target, part)
+        return parts
+
+    def _pull_and_look(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
+        modes.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
+        try:
+            parts = self.pull(node, g, needs)
+        finally:
+            modes.anomaly = True
+        self._look_back(node, g, parts)
         return parts
 
     @staticmethod
@@ -364,6 +360,12 @@ class Op:
                     f"{self.name}: the first {kind} of the backward pass appears in its gradient for '{name}'; "
                     f"the forward pass called it at {node.where or '(recorded outside detect_anomaly)'}"
                 )
+
+
+def _shares(view: Array, array: Array) -> bool:
+    """Whether a view that may have been taken of an array was: by their owner, which is quickly told, or their memory."""
+    base = view.base
+    return base is not None and (base is array or base is array.base or np.may_share_memory(view, array))
 
 
 def register(op: Op) -> Op:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -63,6 +64,8 @@ _matmul = register(
 def matmul(input: Operand, other: Operand) -> Tensor:
     """The matrix product, leading axes broadcast; a vector stands for a row on the left, for a column on the right."""
     a, b = operands(input, other)
+    if a.array.ndim > 1 < b.array.ndim:
+        return _matmul(a, b)
     if not a.ndim or not b.ndim:
         raise ShapeError(f"matmul: both need an axis at least, got shapes {list(a.shape)} and {list(b.shape)}")
     out = _matmul(unsqueeze(a, 0) if a.ndim == 1 else a, unsqueeze(b, 1) if b.ndim == 1 else b)
@@ -83,6 +86,7 @@ def dot(input: TensorBase, other: TensorBase) -> Tensor:
     return matmul(input, other)
 
 
+@functools.lru_cache(maxsize=1024)
 def _linear_shape(input: Shape, weight: Shape, bias: Shape | None = None) -> Shape:
     if not input or len(weight) != 2 or input[-1] != weight[1]:
         raise ShapeError(
@@ -96,8 +100,10 @@ def _linear_shape(input: Shape, weight: Shape, bias: Shape | None = None) -> Sha
 
 def _linear_forward(input: Array, weight: Array, bias: Array | None = None) -> Array:
     _linear_shape(input.shape, weight.shape, None if bias is None else bias.shape)
-    out = _matmul_forward(_rows(input), weight.T).reshape(*input.shape[:-1], len(weight))
-    return out if bias is None else np.add(out, bias, out=out)
+    out = _matmul_forward(_rows(input), weight.T)
+    if bias is not None:
+        np.add(out, bias, out=out)
+    return out if input.ndim == 2 else out.reshape(*input.shape[:-1], len(weight))
 
 
 def _rows(x: Array) -> Array:

@@ -30,6 +30,7 @@ __all__ = ["cross_entropy", "mse_loss", "nll_loss"]
 # ------------------------------------------------------------------------------------------------ cross-entropy
 
 
+@functools.lru_cache(maxsize=1024)
 def _loss_shape(input: Shape, target: Shape, weight: Shape, *, reduction: str, **_: Any) -> Shape:
     if len(input) != 2 or target != input[:1] or weight != input[1:]:
         raise ShapeError(
@@ -215,7 +216,7 @@ def cross_entropy(
         return _soft_cross_entropy(input, target, weights, reduction, label_smoothing)
     if reduction not in _REDUCTIONS:
         raise ValueError(f"cross_entropy: reduction {reduction!r}; there are 'mean', 'sum' and 'none'")
-    classes = _check_shapes("cross_entropy", input, target, weights)
+    classes = _classes("cross_entropy", input.shape, target.shape, weights.shape)
     logits = as_float(input)
     if input.ndim != 2:
         logits = movedim(logits, 1, -1).reshape(-1, classes) if input.ndim > 1 else unsqueeze(logits, 0)
@@ -240,19 +241,18 @@ def _whole(targets: Array, weights: Array, ignore_index: int) -> float:
     return float(kernels.weight_of(targets, wide, ignore_index))
 
 
-def _check_shapes(name: str, input: TensorBase, target: TensorBase, weights: TensorBase) -> int:
+@functools.lru_cache(maxsize=1024)
+def _classes(name: str, input: Shape, target: Shape, weights: Shape) -> int:
     """The number of classes, once targets and class weights are found to fit."""
-    classes = input.shape[1 if input.ndim > 1 else 0]
-    if weights.shape != (classes,):
+    classes = input[1 if len(input) > 1 else 0]
+    if weights != (classes,):
         raise ShapeError(
-            f"{name}: class weights of shape {list(weights.shape)} for logits of shape {list(input.shape)}; "
-            f"[{classes}] would fit"
+            f"{name}: class weights of shape {list(weights)} for logits of shape {list(input)}; [{classes}] would fit"
         )
-    wanted = (input.shape[0], *input.shape[2:]) if input.ndim > 1 else ()
-    if target.shape != wanted:
+    wanted = (input[0], *input[2:]) if len(input) > 1 else ()
+    if target != wanted:
         raise ShapeError(
-            f"{name}: logits of shape {list(input.shape)} want targets of shape {list(wanted)} (class indices), "
-            f"got {list(target.shape)}"
+            f"{name}: logits of shape {list(input)} want targets of shape {list(wanted)} (class indices), got {list(target)}"
         )
     return classes
 
@@ -294,7 +294,8 @@ def nll_loss(
     """The negative log-likelihood of log-probabilities (N, C, ...) or (C) and class indices (N, ...)."""
     axis = 1 if input.ndim > 1 else 0
     weights = weight if weight is not None else _ones(input.shape[axis], input.dtype)
-    _check_classes("nll_loss", target, _check_shapes("nll_loss", input, target, weights), ignore_index)
+    classes = _classes("nll_loss", input.shape, target.shape, weights.shape)
+    _check_classes("nll_loss", target, classes, ignore_index)
     kept = target.array != ignore_index
     safe = np.where(kept, target.array, 0)
     picked = gather(input, axis, make_tensor(np.expand_dims(safe, axis))).squeeze(axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterator, Sequence
@@ -87,11 +88,15 @@ def reshape(input: TensorBase, *shape: Any) -> Tensor:
 
 def flatten(input: TensorBase, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The axes from `start_dim` to `end_dim` as one."""
-    start, end = (normal_axis("flatten", dim, input.ndim) for dim in (start_dim, end_dim))
-    shape = input.shape
+    return _reshape(input, shape=_flattened(input.shape, start_dim, end_dim))
+
+
+@functools.lru_cache(maxsize=1024)
+def _flattened(shape: Shape, start_dim: int, end_dim: int) -> Shape:
+    start, end = (normal_axis("flatten", dim, len(shape)) for dim in (start_dim, end_dim))
     if start > end:
         raise ShapeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} for shape {list(shape)}")
-    return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+    return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
 def ravel(input: TensorBase) -> Tensor:

@@ -59,9 +59,20 @@ def as_float(x: TensorBase) -> TensorBase:
 
 def same_float(name: str, **tensors: TensorBase | None) -> None:
     """Hold arguments to one floating-point type, for kernels that write what they are given; TypeError names them all."""
-    dtypes = [x.array.dtype if isinstance(x, TensorBase) else None for x in tensors.values() if x is not None]
-    if dtypes and dtypes[0] is not None and dtypes[0].kind == "f" and dtypes.count(dtypes[0]) == len(dtypes):
-        return
+    known = None
+    for x in tensors.values():  # a plain loop for the usual case, which layers go through in every step
+        if x is None:
+            continue
+        if not isinstance(x, TensorBase):
+            break
+        dtype = x.array.dtype
+        if known is None:
+            known = dtype
+        elif dtype is not known:
+            break
+    else:
+        if known is None or known.kind == "f":
+            return
     for key, x in tensors.items():
         if x is not None and not isinstance(x, TensorBase):
             raise TypeError(f"{name}: {key} is a {type(x).__name__}; expected a tensor (minigrad.tensor makes one)")
@@ -75,7 +86,7 @@ def shape_of(*shape: Any) -> tuple[int, ...]:
     """A shape given as one sequence or as separate integers."""
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
-    return tuple(operator.index(n) for n in shape)
+    return tuple(map(operator.index, shape))
 
 
 def _beside(x: TensorBase, number: float) -> tuple[TensorBase, TensorBase]:

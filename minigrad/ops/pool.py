@@ -83,7 +83,9 @@ class _Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def _plan(input: Shape, window: Window) -> _Plan:
+def _plan(input: Shape, *settings: Any) -> _Plan:
+    """For an input of this shape, and the fields of a `Window`."""
+    window = Window(*settings)
     shape = pooled_shape("max_pool2d", input, *window)
     (r, s), dilation = window.kernel_size, window.dilation
     inner = np.arange(r)[:, None] * (dilation[0] * input[3]) + np.arange(s) * dilation[1]
@@ -101,7 +103,7 @@ def _max_shape(input: Shape, **settings: Any) -> Shape:
 def _max_forward(
     input: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
-    plan = _plan(input.shape, Window(kernel_size, stride, padding, dilation, ceil_mode))
+    plan = _plan(input.shape, kernel_size, stride, padding, dilation, ceil_mode)
     out, taps = empty(plan.shape, input.dtype), empty(plan.shape, plan.taps)
     kernels.max_pool(out, taps, np.ascontiguousarray(input), plan.inner, plan.layout)
     return out, taps
@@ -169,7 +171,7 @@ def _taken(rng: np.random.Generator) -> Iterator[tuple[Shape, Array, dict[str, A
 
 
 def _pick_forward(x: Array, taps: Array, *, size: Pair, window: Window) -> Array:
-    plan = _plan(x.shape, window)
+    plan = _plan(x.shape, *window)
     out = empty(taps.shape, x.dtype)
     kernels.pick(out, np.ascontiguousarray(x), np.ascontiguousarray(taps), plan.inner, plan.layout)
     return out
@@ -182,7 +184,7 @@ def _pick_reference(x: Array, taps: Array, *, size: Pair, window: Window) -> Arr
 
 def _scatter_forward(g: Array, taps: Array, *, size: Pair, window: Window) -> Array:
     dx = empty((*g.shape[:2], *size), g.dtype)
-    plan = _plan(dx.shape, window)
+    plan = _plan(dx.shape, *window)
     kernels.scatter(dx, np.ascontiguousarray(g), np.ascontiguousarray(taps), plan.inner, plan.layout)
     return dx
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,12 +43,16 @@ Dims = int | Sequence[int] | None
 
 def _axes(name: str, dim: Dims, ndim: int) -> Shape:
     """All axes for None or none; otherwise those named, counted from the front, each once."""
-    named = None if dim is None else tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    return _named_axes(name, () if dim is None else tuple(dim) if isinstance(dim, (tuple, Sequence)) else (dim,), ndim)
+
+
+@functools.lru_cache(maxsize=1024)
+def _named_axes(name: str, named: tuple[int, ...], ndim: int) -> Shape:
     if not named:
         return tuple(range(ndim))
     axes = tuple(normal_axis(name, d, ndim) for d in named)
     if len(set(axes)) != len(axes):
-        raise ShapeError(f"{name}: dim {dim} names an axis twice")
+        raise ShapeError(f"{name}: dim {list(named)} names an axis twice")
     return axes if ndim else ()
 
 
@@ -114,21 +119,26 @@ def _counting(function: Any) -> Any:
 
 _plain_sum = _counting(np.add.reduce)  # what np.sum comes down to
 #: From so many numbers on numpy's sum over some leading and some last axes takes longer than a kernel.
-_LARGE = 1 << 12
+_LARGE = 1 << 10
+
+
+@functools.lru_cache(maxsize=1024)
+def _stretch(x: Shape, axis: Shape) -> tuple[int, int, int] | None:
+    """The lengths before, of and behind the axes that stay, if these are neighbours and not the first."""
+    kept = [i for i in range(len(x)) if i not in axis]
+    if not axis or not kept or not kept[0] or kept[-1] - kept[0] >= len(kept):
+        return None
+    return math.prod(x[: kept[0]]), math.prod(x[kept[0] : kept[-1] + 1]), math.prod(x[kept[-1] + 1 :])
 
 
 def _sum_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
-    if x.size >= _LARGE and x.dtype.char in "fd" and x.flags.c_contiguous and 0 < len(axis) < x.ndim:
-        kept = [i for i in range(x.ndim) if i not in axis]
-        first, last = kept[0], kept[-1]
-        if first and last - first < len(kept):  # the axes that stay are neighbours
-            count = math.prod(x.shape[first : last + 1])
-            out = np.empty(count, x.dtype)
-            if last == x.ndim - 1:
-                kernels.sum_rows(out, x.reshape(-1, count))
-            else:
-                kernels.sum_lines(out, x.reshape(math.prod(x.shape[:first]), count, -1))
-            return out.reshape(_reduced(x.shape, dims=axis, keepdim=keepdims))
+    if x.size >= _LARGE and x.dtype.char in "fd" and (stretch := _stretch(x.shape, axis)) and x.flags.c_contiguous:
+        out = np.empty(stretch[1], x.dtype)
+        if stretch[2] == 1:
+            kernels.sum_rows(out, x.reshape(stretch[:2]))
+        else:
+            kernels.sum_lines(out, x.reshape(stretch))
+        return out if x.ndim - len(axis) == 1 and not keepdims else out.reshape(_reduced(x.shape, dims=axis, keepdim=keepdims))
     return np.asarray(_plain_sum(x, axis=axis, keepdims=keepdims))
 
 
@@ -236,13 +246,19 @@ def any(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 def sum_to(input: TensorBase, shape: Shape) -> Tensor:
     """Summed to a shape that broadcasts to this one: what undoes a broadcast."""
-    own = input.shape
-    lead = len(own) - len(shape)
-    dims = tuple([i for i, n in enumerate(own) if i < lead or (n != 1 and shape[i - lead] == 1)])
-    if math.prod([own[d] for d in dims]) == 1:  # as in a batch of one: nothing to add
+    dims, keepdim = _surplus(input.shape, tuple(shape))
+    if dims is None:
         return reshape(input, shape)
-    out = _sum(input, dims=dims, keepdim=not lead)
+    out = _sum(input, dims=dims, keepdim=keepdim)
     return out if out.shape == shape else reshape(out, shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def _surplus(own: Shape, shape: Shape) -> tuple[Shape | None, bool]:
+    """The axes to sum over, or None where, as in a batch of one, there is nothing to add; and whether they stay."""
+    lead = len(own) - len(shape)
+    dims = tuple(i for i, n in enumerate(own) if i < lead or (n != 1 and shape[i - lead] == 1))
+    return (None if math.prod(own[d] for d in dims) == 1 else dims), not lead
 
 
 # ------------------------------------------------------------------------------------------------ where the extreme is

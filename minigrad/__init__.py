@@ -24,6 +24,7 @@ from minigrad.ops.arithmetic import *
 from minigrad.ops.compare import *
 from minigrad.ops.conv import *
 from minigrad.ops.dropout import *
+from minigrad.ops.extremes import *
 from minigrad.ops.functions import *
 from minigrad.ops.index import *
 from minigrad.ops.join import *

@@ -32,17 +32,20 @@ def within_operation() -> bool:
     return _within.get()
 
 
-class _Modes(threading.local):
-    grad = True
-    #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
-    scope: str | None = None
-    #: Whether anomaly detection or a watcher is on, which every operation asks: one look instead of two.
-    observed = False
-    _anomaly = False
-    _watcher: Any = None
+class _Modes:
+    """The switches of one thread."""
+
+    __slots__ = ("_anomaly", "_watcher", "grad", "observed", "quietly", "scope")
 
     def __init__(self) -> None:
-        """Run for each thread that looks."""
+        """As every thread begins: recording."""
+        self.grad = True
+        #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
+        self.scope: str | None = None
+        #: Whether anomaly detection or a watcher is on, which every operation asks: one look instead of two.
+        self.observed = False
+        self._anomaly = False
+        self._watcher: Any = None
         quiet = contextvars.Context()
         quiet.run(np.seterr, all="ignore")
         quiet.run(_within.set, True)
@@ -73,7 +76,15 @@ class _Modes(threading.local):
         self.observed = self._anomaly or value is not None
 
 
-modes = _Modes()
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        """Run for each thread that looks."""
+        #: The calling thread's. An operation asks several of them, and a look at a thread-local takes three times as long as
+        #: one at an attribute.
+        self.now = _Modes()
+
+
+modes = _OfThread()
 
 
 class _Switch(contextlib.ContextDecorator):
@@ -95,11 +106,12 @@ class _Switch(contextlib.ContextDecorator):
         return twin
 
     def __enter__(self) -> None:
-        self._before.append(getattr(modes, self._mode))
-        setattr(modes, self._mode, self._value)
+        now = modes.now
+        self._before.append(getattr(now, self._mode))
+        setattr(now, self._mode, self._value)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        setattr(modes, self._mode, self._before.pop())
+        setattr(modes.now, self._mode, self._before.pop())
 
 
 def _switched(switch: _Switch, func: Any) -> Any:
@@ -160,12 +172,12 @@ class set_grad_enabled(_Switch):
     def __init__(self, mode: bool) -> None:
         """Set it now; leaving a `with` block, or decorating a function, puts back what was set before this call."""
         super().__init__(mode)
-        self._before.append(modes.grad)
-        modes.grad = mode
+        self._before.append(modes.now.grad)
+        modes.now.grad = mode
 
     def __call__(self, func: Any) -> Any:
         """The function with the mode set while it runs; here and now it is as it was before."""
-        modes.grad = self._before.pop()
+        modes.now.grad = self._before.pop()
         return super().__call__(func)
 
     def __enter__(self) -> None:
@@ -187,4 +199,4 @@ class detect_anomaly(_Switch):
 
 def is_grad_enabled() -> bool:
     """Whether operations on tensors that require a gradient are recorded."""
-    return bool(modes.grad)
+    return bool(modes.now.grad)

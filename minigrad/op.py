@@ -119,7 +119,8 @@ class Op:
         return self._applied(inputs, params)
 
     def _applied(self, inputs: tuple[TensorBase | None, ...], params: dict[str, Any]) -> tuple[Tensor, ...]:
-        recording = modes.grad and self.vjp
+        now = modes.now
+        recording = now.grad and self.vjp
         arrays: list[Array | None] = []
         edges: list[Any] = []
         shapes: list[Shape] = []
@@ -156,7 +157,7 @@ class Op:
                     check_current(x)
         forward = self._widened if half else self.forward
         try:
-            result = modes.quietly(forward, *arrays, **params)
+            result = now.quietly(forward, *arrays, **params)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             result = self._after(error, forward, arrays, params)
         if type(result) is tuple:
@@ -170,8 +171,8 @@ class Op:
             cell = first.cell
         node = None
         if wanted and out.dtype.kind in "fc":  # integers have no derivative
-            node = self._record(inputs, edges, shapes, dtypes, params, results, cell)
-        if modes.observed:
+            node = self._record(inputs, edges, shapes, dtypes, params, results, cell, now.scope)
+        if now.observed:
             self._observe(arrays, results, node)
         made = make_tensor(out, node, cell)
         return (made,) if len(results) == 1 else (made, *[make_tensor(extra) for extra in results[1:]])
@@ -201,6 +202,7 @@ class Op:
         params: dict[str, Any],
         results: tuple[Any, ...],
         cell: list[int],
+        scope: str | None,
     ) -> Node | None:
         needs = tuple([edge is not None for edge in edges])
         plan = self._plans.get(needs) or self._plan(needs)
@@ -213,22 +215,23 @@ class Op:
                 saved[name] = keep((x.array, edges[at], x.cell, x.cell[0]))
         for name, at in plan.outputs:
             saved[name] = keep((results[at], OWN, cell, cell[0]) if at == 0 else (results[at], None, [0, 0], 0))
-        return Node(self, params, edges, needs, shapes, dtypes, results[0], saved, modes.scope)
+        return Node(self, params, edges, needs, shapes, dtypes, results[0], saved, scope)
 
     def _observe(self, arrays: list[Array | None], results: tuple[Any, ...], node: Node | None) -> None:
         """Show the application to whom it concerns: anomaly detection, and who watches."""
-        if modes.anomaly:
+        now = modes.now
+        if now.anomaly:
             if node is not None:
                 node.where = user_line()
             self._look(arrays, results, node)
-        if node is not None and modes.watcher is not None:
-            modes.watcher(node, arrays, results[0])
+        if node is not None and now.watcher is not None:
+            now.watcher(node, arrays, results[0])
 
     # -------------------------------------------------------------------------------------------- backward
 
     def pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         """The cotangents of the inputs that need one, from the output's; checked against each input's shape and dtype."""
-        if modes.observed and modes.anomaly:
+        if modes.now.anomaly:
             return self._pull_and_look(node, g, needs)
         saved = node.unfreed()
         parts: list[Tensor | None] = [None] * len(needs)
@@ -249,11 +252,12 @@ class Op:
         return parts
 
     def _pull_and_look(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
-        modes.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
+        now = modes.now
+        now.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
         try:
             parts = self.pull(node, g, needs)
         finally:
-            modes.anomaly = True
+            now.anomaly = True
         self._look_back(node, g, parts)
         return parts
 

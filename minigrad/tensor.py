@@ -10,6 +10,7 @@ from minigrad.core import TensorBase, bind
 from minigrad.ops.activation import ActivationMethods
 from minigrad.ops.arithmetic import ArithmeticMethods
 from minigrad.ops.compare import ComparisonMethods
+from minigrad.ops.extremes import ExtremeMethods
 from minigrad.ops.functions import FunctionMethods
 from minigrad.ops.inplace import InplaceMethods
 from minigrad.ops.linalg import LinalgMethods
@@ -28,6 +29,7 @@ class Tensor(
     FunctionMethods,
     ActivationMethods,
     ReduceMethods,
+    ExtremeMethods,
     StatisticsMethods,
     MovementMethods,
     InplaceMethods,

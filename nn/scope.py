@@ -25,14 +25,25 @@ __all__ = ["called_as", "enter", "leave", "structure_changed"]
 Paths = dict[int, list[str]]
 
 
-class _Running(threading.local):
-    #: Paths of the modules under the root whose forward is running; None outside.
-    paths: Paths | None = None
-    #: The name by which the next module is called, where its caller knows.
-    name: str | None = None
+class _Running:
+    """What one thread is running."""
+
+    __slots__ = ("name", "paths")
+
+    def __init__(self) -> None:
+        #: Paths of the modules under the root whose forward is running; None outside.
+        self.paths: Paths | None = None
+        #: The name by which the next module is called, where its caller knows.
+        self.name: str | None = None
 
 
-_running = _Running()
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        """Run for each thread that looks."""
+        self.now = _Running()
+
+
+_running = _OfThread()
 _version = 0
 _known: weakref.WeakKeyDictionary[Module, tuple[int, Paths]] = weakref.WeakKeyDictionary()
 
@@ -45,28 +56,28 @@ def structure_changed() -> None:
 
 def called_as(name: str) -> None:
     """Say by which of its names the module that is called next is called."""
-    _running.name = name
+    _running.now.name = name
 
 
 def enter(module: Module) -> tuple[str | None, bool]:
-    """Hold the module's path in `modes.scope` until `leave`, which takes what this gives: what was there before."""
-    running, before = _running, modes.scope
-    name, running.name = running.name, None
-    known = running.paths
+    """Hold the module's path in the modes' `scope` until `leave`, which takes what this gives: what was there before."""
+    running, now = _running.now, modes.now
+    name, before, known = running.name, now.scope, running.paths
+    running.name = None
     if known is None:
         running.paths = _paths_under(module)
-        modes.scope = ""
+        now.scope = ""
         return before, True
     paths = known.get(id(module))
     if paths is not None:
-        modes.scope = paths[0] if len(paths) == 1 else _nearest(paths, before or "", name)
+        now.scope = paths[0] if len(paths) == 1 else _nearest(paths, before or "", name)
     return before, False
 
 
 def leave(token: tuple[str | None, bool]) -> None:
     """Bring back what held before; also to be called after an error."""
-    modes.scope, outermost = token
-    running = _running
+    modes.now.scope, outermost = token
+    running = _running.now
     running.name = None
     if outermost:
         running.paths = None

@@ -32,7 +32,7 @@ def scopes(out):
 def test_nodes_know_which_module_made_them():
     out = Block()(mg.randn(2, 3))
     assert scopes(out) == [("linear", "first"), ("relu", "second.0"), ("linear", "second.1"), ("mul", "")]
-    assert modes.scope is None
+    assert modes.now.scope is None
     assert scopes(out + 1)[-1] == ("add", None)
 
 
@@ -51,7 +51,7 @@ def test_the_path_returns_after_an_error():
     model = nn.Sequential(nn.Sequential(Broken()))
     with pytest.raises(RuntimeError, match="broken"):
         model(1)
-    assert modes.scope is None
+    assert modes.now.scope is None
     assert scopes(nn.Linear(1, 1)(mg.ones(1, 1))) == [("linear", "")]
 
 

@@ -84,7 +84,7 @@ def _hooked(model: Any, calls: list[_Call]) -> Iterator[None]:
     def returned(module: Any, _args: Any, output: Any) -> None:
         outputs = list(tensors_in(output))
         last = max((t.node.number for t in outputs if t.node is not None), default=-1)
-        calls.append(_Call(modes.scope or "", module, outputs, last))
+        calls.append(_Call(modes.now.scope or "", module, outputs, last))
 
     handles = [module.register_forward_hook(returned) for module in model.modules()]
     try:

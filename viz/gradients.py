@@ -71,18 +71,18 @@ def _seed(root: TensorBase) -> TensorBase:
 @contextlib.contextmanager
 def _scopes(forward: Sequence[Node]) -> Iterator[list[Node]]:
     """Within the block, a forward node's place in the list given is the scope of what its formulas record."""
-    before = modes.scope
+    before = modes.now.scope
     kept = [node.hooks for node in forward]
     for at, node in enumerate(forward):
 
         def enter(_g: Any, at: int = at) -> None:
-            modes.scope = str(at)
+            modes.now.scope = str(at)
 
         node.hooks = [*(node.hooks or ()), enter]
     try:
         yield list(forward)
     finally:
-        modes.scope = before
+        modes.now.scope = before
         for node, hooks in zip(forward, kept, strict=True):
             node.hooks = hooks
 

@@ -114,7 +114,7 @@ def called(model: Any, x: Tensor) -> dict[str, Any]:
 
     def returned(module: Any, _args: Any, output: Any) -> None:
         if isinstance(output, TensorBase):
-            paths[modes.scope or ""] = module
+            paths[modes.now.scope or ""] = module
 
     handles = [module.register_forward_hook(returned) for module in leaves(model).values()]
     try:

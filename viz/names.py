@@ -71,11 +71,11 @@ class Names:
                 if edge is None and array is not None and id(owner_of(array)) in owners:
                     self._taken[node.number, slot] = owners[id(owner_of(array))]
 
-        before, modes.watcher = modes.watcher, look
+        before, modes.now.watcher = modes.now.watcher, look
         try:
             yield
         finally:
-            modes.watcher = before
+            modes.now.watcher = before
 
     def taken_at(self, node: Node, slot: str) -> Array | None:
         """The input's or buffer's array that a node was noticed to take."""

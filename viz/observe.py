@@ -1,7 +1,7 @@
 """Looking on while a step runs: what passes through each operation, forward and backward, in a few numbers.
 
 The engine keeps an array only as long as a formula needs it, so what a picture is to say about values must be noted when
-they are there. `watch` does so by the engine's own means: it is called for each recorded node (`modes.watcher`), and leaves
+they are there. `watch` does so by the engine's own means: it is called for each recorded node (`modes.now.watcher`), and leaves
 a hook on it for the gradient. Notes live as long as their node.
 """
 
@@ -45,11 +45,11 @@ def watch() -> Iterator[None]:
     ``with viz.watch(): loss = criterion(model(x), y); loss.backward()`` and then ``viz.graph(loss, model)``. Costs a look at
     each array and its gradient; nothing is kept but minimum, mean, maximum, norm and counts.
     """
-    before, modes.watcher = modes.watcher, _look
+    before, modes.now.watcher = modes.now.watcher, _look
     try:
         yield
     finally:
-        modes.watcher = before
+        modes.now.watcher = before
 
 
 def seen_at(node: Node) -> Seen | None:

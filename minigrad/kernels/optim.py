@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 PARALLEL_FROM = 1 << 17
 _CHUNK = 1 << 15
 #: So many small parameters are stepped in one call. A call takes always as many, for each number would be compiled anew.
-_TOGETHER = 8
+_TOGETHER = 10
 _NOTHING = np.empty(0, np.float32)
 
 
@@ -49,9 +49,13 @@ def sgd(
 
 def is_small(param: Array, grad: Array, buffer: Array) -> bool:
     """Whether these of one parameter are among those that `sgd_together` takes: float32, in row order, not for threads."""
-    kinds = param.dtype.char + grad.dtype.char + buffer.dtype.char
-    in_order = param.flags.c_contiguous and grad.flags.c_contiguous and buffer.flags.c_contiguous
-    return param.size < PARALLEL_FROM and kinds == "fff" and in_order
+    return (
+        param.size < PARALLEL_FROM
+        and param.dtype.char == grad.dtype.char == buffer.dtype.char == "f"
+        and param.flags.c_contiguous
+        and grad.flags.c_contiguous
+        and buffer.flags.c_contiguous
+    )
 
 
 def sgd_together(

@@ -212,19 +212,19 @@ class ArithmeticMethods(TensorBase):
     __slots__ = ()
 
     def __add__(self, other: Operand) -> Tensor:
-        return add(self, other)
+        return _add(*operands(self, other))
 
     def __radd__(self, other: Operand) -> Tensor:
         return add(other, self)
 
     def __sub__(self, other: Operand) -> Tensor:
-        return sub(self, other)
+        return _sub(*operands(self, other))
 
     def __rsub__(self, other: Operand) -> Tensor:
         return sub(other, self)
 
     def __mul__(self, other: Operand) -> Tensor:
-        return mul(self, other)
+        return _mul(*operands(self, other))
 
     def __rmul__(self, other: Operand) -> Tensor:
         return mul(other, self)

@@ -27,7 +27,7 @@ class BecomeMethods(TensorBase):
 
         Raises GradientError for a leaf that requires a gradient while recording, and for a view of recorded memory.
         """
-        if modes.grad and self.node is None and self.requires_grad:
+        if modes.now.grad and self.node is None and self.requires_grad:
             raise GradientError("a leaf that requires a gradient can't be changed in place while recording; use no_grad()")
         if not self.array.flags.writeable:
             raise GradientError("this tensor is an expanded view: several elements share one place; clone() it first")
@@ -35,10 +35,10 @@ class BecomeMethods(TensorBase):
             raise ShapeError(f"in place: a result of shape {list(result.shape)} does not fit {list(self.shape)}")
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise TypeError(f"in place: a result of type {result.dtype} can't be put into a tensor of type {self.dtype}")
-        if modes.grad and result.node is not None:
+        if modes.now.grad and result.node is not None:
             self._keep_as_it_was(result.node)
         np.copyto(self.array, result.array, casting="same_kind")
-        if modes.grad:
+        if modes.now.grad:
             self.node = result.node
         self.touched()
         return self._self()

@@ -91,6 +91,7 @@ def _windows(image: Shape, window: Shape, stride: Pair, padding: Pair, dilation:
     return ho, wo
 
 
+@functools.lru_cache(maxsize=1024)
 def _input_shape(g: Shape, weight: Shape, *, size: Pair, groups: int, **geometry: Any) -> Shape:
     shape = (g[0], weight[1] * groups, *size)
     if _conv2d_shape(shape, weight, groups=groups, **geometry) != g:
@@ -98,6 +99,7 @@ def _input_shape(g: Shape, weight: Shape, *, size: Pair, groups: int, **geometry
     return shape
 
 
+@functools.lru_cache(maxsize=1024)
 def _weight_shape(g: Shape, input: Shape, *, window: Pair, groups: int, **geometry: Any) -> Shape:
     shape = (g[1], input[1] // groups, *window)
     if _conv2d_shape(input, shape, groups=groups, **geometry) != g:
@@ -111,26 +113,26 @@ def _weight_shape(g: Shape, input: Shape, *, window: Pair, groups: int, **geomet
 def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **settings: Any) -> Array:
     shape = _conv2d_shape(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
     out = empty(shape, input.dtype)
-    kernels.conv2d(out, input, weight, bias, *_way(settings))
+    kernels.conv2d(out, input, weight, bias, *_way(**settings))
     return out
 
 
 def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> Array:
     dx = empty(_input_shape(g.shape, weight.shape, size=size, **settings), g.dtype)
-    kernels.conv2d_input(dx, g, weight, *_way(settings))
+    kernels.conv2d_input(dx, g, weight, *_way(**settings))
     return dx
 
 
 def _weight_forward(g: Array, input: Array, *, window: Pair, **settings: Any) -> Array:
     dw = empty(_weight_shape(g.shape, input.shape, window=window, **settings), g.dtype)
-    kernels.conv2d_weight(dw, g, input, *_way(settings))
+    kernels.conv2d_weight(dw, g, input, *_way(**settings))
     return dw
 
 
-def _way(settings: dict[str, Any]) -> tuple[Geometry, str | None]:
+@functools.lru_cache(maxsize=1024)
+def _way(stride: Pair, padding: Pair, dilation: Pair, groups: int, algorithm: str | None = None) -> tuple[Geometry, str | None]:
     """How windows lie, and which of the kernels was asked for."""
-    algorithm = settings.pop("algorithm", None)
-    return Geometry(**settings), algorithm
+    return Geometry(stride, padding, dilation, groups), algorithm
 
 
 # ------------------------------------------------------------------------------------------------ references, samples
@@ -247,8 +249,8 @@ _conv2d = register(
         _conv2d_forward,
         _conv2d_shape,
         {
-            "input": lambda g, weight, *, shapes, params: _by_input(g, weight, shapes[0], params),
-            "weight": lambda g, input, *, shapes, params: _by_weight(g, input, shapes[1], params),
+            "input": lambda g, weight, *, shapes, params: _conv2d_input(g, weight, size=shapes[0][2:], **params),
+            "weight": lambda g, input, *, shapes, params: _conv2d_weight(g, input, window=shapes[1][2:], **params),
             "bias": lambda g: g.sum((0, 2, 3)),
         },
         _conv2d_reference,
@@ -259,7 +261,7 @@ _conv2d = register(
         onnx="Conv",
     )
 )
-_conv2d_input = register(
+_conv2d_input: Op = register(
     Op(
         "conv2d_input",
         _input_forward,

@@ -88,8 +88,12 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            stepped = [p for p in group["params"] if p.grad is not None]
-            self.update_all([(p.array, p.grad.array, self.state.setdefault(p, {})) for p in stepped], group)
+            stepped, steps = [], []
+            for p in group["params"]:
+                if (g := p.grad) is not None:
+                    stepped.append(p)
+                    steps.append((p.array, g.array, self.state.setdefault(p, {})))
+            self.update_all(steps, group)
             for p in stepped:
                 p.touched()
         return loss

@@ -50,12 +50,12 @@ class SGD(Optimizer):
 
     def update_all(self, steps: list[tuple[Array, Array, dict[str, Any]]], group: dict[str, Any]) -> None:
         """Small parameters that have a momentum already go together, which costs less than one by one."""
-        together = []
+        together, gathers = [], group["momentum"] != 0
         for param, grad, state in steps:
-            if group["momentum"] != 0 and group["dampening"] == 0 and "momentum_buffer" not in state:
-                state["momentum_buffer"] = np.zeros(param.shape, param.dtype)  # then the first step is like all others
             buffer = state.get("momentum_buffer")
-            if buffer is not None and group["momentum"] != 0 and kernels.is_small(param, grad, buffer):
+            if buffer is None and gathers and group["dampening"] == 0:  # zeros make the first step like all others
+                buffer = state["momentum_buffer"] = np.zeros(param.shape, param.dtype)
+            if gathers and buffer is not None and kernels.is_small(param, grad, buffer):
                 together.append((param, grad, buffer))
             else:
                 self.update(param, grad, state, group)

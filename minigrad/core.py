@@ -19,7 +19,7 @@ import numpy.typing as npt
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import Hook, Node, Shape, after_hooks, backward_walk
 from minigrad.kernels.memory import empty, owns_memory
-from minigrad.modes import enable_grad, no_grad
+from minigrad.modes import modes, set_grad_enabled
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -252,12 +252,16 @@ class TensorBase:
         seed = _seed(self._self(), gradient)
         taken = {id(seed.array)}
         keep = create_graph if retain_graph is None else retain_graph
-        with enable_grad() if create_graph else no_grad():
+        now = modes.now
+        before, now.grad = now.grad, create_graph
+        try:
             for edge, g in backward_walk([(self.edge, seed)], targets=targets, retain_graph=keep):
                 leaf, array = edge if owners is None else owners[id(edge)], g.array
                 # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
                 leaf.collect(g, shared=not owns_memory(array) or id(array) in taken)
                 taken.add(id(array))
+        finally:
+            now.grad = before
 
     def collect(self, g: Tensor, shared: bool = True) -> None:
         """Add an arriving gradient to `grad`, never in place; keep a copy where others hold the same memory."""
@@ -328,7 +332,7 @@ def grad(
     cotangents = [(root.edge, _seed(root, seed)) for root, seed in zip(roots, seeds, strict=True)]
     targets = [_edge_of(leaf) for leaf in leaves]
     keep = create_graph if retain_graph is None else retain_graph
-    with enable_grad() if create_graph else no_grad():
+    with set_grad_enabled(create_graph):
         walked = backward_walk(cotangents, targets=targets, retain_graph=keep)
     found = {id(edge): _hooked(edge, g) for edge, g in walked}
     gradients = tuple(found.get(id(target)) for target in targets)

@@ -25,7 +25,7 @@ from minigrad.kernels.lanes import Fold, Scatter, Turn
 from minigrad.kernels.memory import empty
 from minigrad.kernels.vector import Dots, Strip, machine_lanes, registers
 
-__all__ = ["by_input", "by_weight", "forward"]
+__all__ = ["blocks_of", "by_input", "by_weight", "cuts_of", "forward", "shares_of", "squares_of", "sums_of"]
 
 Shape = tuple[int, ...]
 Type = np.dtype[Any]
@@ -78,7 +78,7 @@ class _Plan(NamedTuple):
         return (room, self.cuts, self.parts, *self.tables, *(each.handle for each in self.micro))
 
 
-def _cuts(*sizes: int) -> Array:
+def cuts_of(*sizes: int) -> Array:
     return np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)])
 
 
@@ -89,7 +89,7 @@ class _Shares(NamedTuple):
     ranges: list[tuple[int, int]]
 
 
-def _shares(batch: int, lanes: int, threads: int, jobs: int, macs: int, pixels: int) -> _Shares:
+def shares_of(batch: int, lanes: int, threads: int, jobs: int, macs: int, pixels: int) -> _Shares:
     """For so many jobs, each of which makes so many pixels: at least as many as there are lanes belong together."""
     blocks = -(-batch // lanes)
     threads = threads if macs >= _SHARED_FROM else 1
@@ -108,7 +108,7 @@ class _Squares(NamedTuple):
     ends: Array
 
 
-def _squares(ranges: Iterable[tuple[int, int]], places: Array, lanes: int) -> _Squares:
+def squares_of(ranges: Iterable[tuple[int, int]], places: Array, lanes: int) -> _Squares:
     """Squares for ranges of an image's pixels; the last of a range overlaps the one before it.
 
     An image of fewer pixels than lanes is taken as if it had so many: what does not exist has a place behind all others.
@@ -121,13 +121,13 @@ def _squares(ranges: Iterable[tuple[int, int]], places: Array, lanes: int) -> _S
     return _Squares(np.arange(lanes) * apart + first, filled[first + np.arange(lanes)], ends)
 
 
-def _sums(*axes: tuple[int, int], first: int = 0) -> Array:
+def sums_of(*axes: tuple[int, int], first: int = 0) -> Array:
     """Offsets of all places: for each axis the distance of two neighbours and how many there are, the last running fastest."""
     steps, counts = zip(*axes, strict=True)
     return np.tensordot(steps, np.indices(counts), 1).reshape(-1).astype(np.int64) + first
 
 
-def _blocks(count: int, some: int) -> list[int]:
+def blocks_of(count: int, some: int) -> list[int]:
     """Where blocks of `some` begin that cover `count`; the last overlaps the one before it."""
     return [min(first, count - some) for first in range(0, count, some)]
 
@@ -150,19 +150,19 @@ def _forward_plan(x: Shape, w: Shape, out: Shape, geometry: Geometry, lanes: int
         ((a, b) for a in range(1, filters + 1) for b in range(1, wo + 1) if a * b + b <= registers() - 3 or a == b == 1),
         key=lambda n: _cost(n[0], n[1], -(-filters // n[0]) * -(-wo // n[1])),
     )
-    firsts = np.array([group * filters + first for group in range(groups) for first in _blocks(filters, some)])
-    inner = _sums((dy * channels * line, r), (line, own), (dx * lanes, s))
-    parts, ranges = _shares(batch, lanes, threads, len(firsts), math.prod(out) * len(inner), some * ho * wo)
-    into = _squares(
+    firsts = np.array([group * filters + first for group in range(groups) for first in blocks_of(filters, some)])
+    inner = sums_of((dy * channels * line, r), (line, own), (dx * lanes, s))
+    parts, ranges = shares_of(batch, lanes, threads, len(firsts), math.prod(out) * len(inner), some * ho * wo)
+    into = squares_of(
         [(0, channels * height * width)],
-        _sums((line, channels), (channels * line, height), (lanes, width), first=(py * channels * line + px * lanes)),
+        sums_of((line, channels), (channels * line, height), (lanes, width), first=(py * channels * line + px * lanes)),
         lanes,
     )
     plane = ho * wo
-    back = _squares(
-        [(firsts[a] * plane, (firsts[b - 1] + some) * plane) for a, b in ranges], _sums((lanes, out[1] * plane)), lanes
+    back = squares_of(
+        [(firsts[a] * plane, (firsts[b - 1] + some) * plane) for a, b in ranges], sums_of((lanes, out[1] * plane)), lanes
     )
-    cuts = _cuts(
+    cuts = cuts_of(
         (height + 2 * py) * channels * line + lanes,
         (out[1] * plane + 1) * lanes,
         len(firsts) * len(inner) * some,
@@ -205,13 +205,13 @@ def _input_plan(x: Shape, w: Shape, g: Shape, geometry: Geometry, lanes: int, dt
         key=lambda n: _cost(n[0], n[1], -(-wo // n[0]) * (s // n[1])),
     )
     columns = -(-wo // -(-wo // columns))
-    inner = _sums((-dy * line, r), (wo * lanes, filters))
-    parts, ranges = _shares(batch, lanes, threads, channels, math.prod(g) * own * r * s, height * width)
-    into = _squares([(0, g[1] * ho * wo)], _sums((wo * lanes, g[1]), (line, ho), (lanes, wo)), lanes)
+    inner = sums_of((-dy * line, r), (wo * lanes, filters))
+    parts, ranges = shares_of(batch, lanes, threads, channels, math.prod(g) * own * r * s, height * width)
+    into = squares_of([(0, g[1] * ho * wo)], sums_of((wo * lanes, g[1]), (line, ho), (lanes, wo)), lanes)
     plane = height * width
-    places = _sums((height * row, channels), (row, height), (lanes, width), first=px * lanes)
-    back = _squares([(a * plane, b * plane) for a, b in ranges], places, lanes)
-    cuts = _cuts(
+    places = sums_of((height * row, channels), (row, height), (lanes, width), first=px * lanes)
+    back = squares_of([(a * plane, b * plane) for a, b in ranges], places, lanes)
+    cuts = cuts_of(
         (math.prod(g[1:]) + 1) * lanes,
         channels * height * row + lanes,
         math.prod(w),
@@ -256,21 +256,21 @@ def _weight_plan(x: Shape, w: Shape, g: Shape, geometry: Geometry, lanes: int, d
         ),
         key=lambda n: _cost(n[0], n[1], -(-filters // n[0]) * -(-own * r * s // n[1])),
     )
-    taps = _sums((line, own), (dy * channels * line, r), (dx * lanes, s))
-    jobs = [(n, f, t) for n in range(groups) for f in _blocks(filters, some) for t in _blocks(len(taps), together)]
+    taps = sums_of((line, own), (dy * channels * line, r), (dx * lanes, s))
+    jobs = [(n, f, t) for n in range(groups) for f in blocks_of(filters, some) for t in blocks_of(len(taps), together)]
     rows = np.array(
         [
             [*(taps[t : t + together] + n * own * line), *((n * filters + f + np.arange(some)) * ho * wo * lanes)]
             for n, f, t in jobs
         ]
     )
-    inner = np.stack([_sums((channels * line, ho), (lanes, wo)), _sums((wo * lanes, ho), (lanes, wo))], axis=-1)
-    parts, ranges = _shares(batch, lanes, threads, len(jobs), math.prod(g) * len(taps), lanes)
-    places = _sums((line, channels), (channels * line, height), (lanes, width), first=py * channels * line + px * lanes)
-    into = _squares([(0, len(places))], places, lanes)
-    other = _squares([(0, math.prod(g[1:]))], _sums((lanes, math.prod(g[1:]))), lanes)
+    inner = np.stack([sums_of((channels * line, ho), (lanes, wo)), sums_of((wo * lanes, ho), (lanes, wo))], axis=-1)
+    parts, ranges = shares_of(batch, lanes, threads, len(jobs), math.prod(g) * len(taps), lanes)
+    places = sums_of((line, channels), (channels * line, height), (lanes, width), first=py * channels * line + px * lanes)
+    into = squares_of([(0, len(places))], places, lanes)
+    other = squares_of([(0, math.prod(g[1:]))], sums_of((lanes, math.prod(g[1:]))), lanes)
     total = -(-len(jobs) * some * together // lanes) * lanes
-    cuts = _cuts(
+    cuts = cuts_of(
         (height + 2 * py) * channels * line + lanes,
         (math.prod(g[1:]) + 1) * lanes,
         total * lanes,

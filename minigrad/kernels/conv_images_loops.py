@@ -7,11 +7,11 @@ import numpy as np
 from minigrad.jit import kernel, prange
 from minigrad.kernels.vector import run
 
-__all__ = ["by_input", "by_weight", "forward"]
+__all__ = ["biases", "by_input", "by_weight", "forward", "into_lanes", "out_of_lanes"]
 
 
 @kernel
-def _into_lanes(frame, source, n, batch, pixels, images, places, spare, turn):  # type: ignore[no-untyped-def]
+def into_lanes(frame, source, n, batch, pixels, images, places, spare, turn):  # type: ignore[no-untyped-def]
     """Images from the n-th on, as many as there are lanes; zeros for those that there are not."""
     lanes = images.shape[1]
     if n + lanes <= batch and pixels >= lanes:
@@ -26,7 +26,7 @@ def _into_lanes(frame, source, n, batch, pixels, images, places, spare, turn):  
 
 
 @kernel
-def _out_of_lanes(out, made, n, batch, pixels, images, places, spare, turn, plus):  # type: ignore[no-untyped-def]
+def out_of_lanes(out, made, n, batch, pixels, images, places, spare, turn, plus):  # type: ignore[no-untyped-def]
     """Back to images from the n-th on, for the pixels of the squares that are given; numbers are added to them."""
     lanes = images.shape[1]
     if n + lanes <= batch and pixels >= lanes:
@@ -61,13 +61,13 @@ def _forward(out, x, w, bias, own, cuts, span, sizes, jobs, inner, firsts, lines
     plus, spare = own[cuts[3] : cuts[4]], own[cuts[4] :]
     taps, some = len(inner), lines.shape[1]
     _pack(packed, w, firsts, some)
-    _biases(plus, bias, oi, ho * wo)
+    biases(plus, bias, oi, ho * wo)
     frame[:] = 0
     inside = -1
     for unit in range(span[0], span[1]):
         n, piece = unit // len(jobs) * lanes, unit % len(jobs)
         if n != inside:
-            _into_lanes(frame, x, n, batch, x_pixels, xi, xp, spare, turn)
+            into_lanes(frame, x, n, batch, x_pixels, xi, xp, spare, turn)
             inside = n
         for y in range(ho):
             for column in range(0, wo, columns):
@@ -77,11 +77,11 @@ def _forward(out, x, w, bias, own, cuts, span, sizes, jobs, inner, firsts, lines
                     weights = packed[job * taps * some : (job + 1) * taps * some]
                     run(strip, made[(y * wo + at) * lanes :], frame, start, inner, taps, lines[job], weights)
         a, b = ends[piece], ends[piece + 1]
-        _out_of_lanes(out, made, n, batch, pixels, oi[a:b], op[a:b], spare, back, plus[a * lanes :])
+        out_of_lanes(out, made, n, batch, pixels, oi[a:b], op[a:b], spare, back, plus[a * lanes :])
 
 
 @kernel
-def _biases(plus, bias, images, plane):  # type: ignore[no-untyped-def]
+def biases(plus, bias, images, plane):  # type: ignore[no-untyped-def]
     """For each pixel of each square, its filter's bias."""
     lanes = images.shape[1]
     f, end = -1, 0
@@ -137,12 +137,12 @@ def _by_input(dx, g, w, own, cuts, span, sizes, jobs, inner, gi, gp, oi, op, end
     for unit in range(span[0], span[1]):
         n, piece = unit // len(jobs) * lanes, unit % len(jobs)
         if n != inside:
-            _into_lanes(cotangent, g, n, batch, g_pixels, gi, gp, spare, turn)
+            into_lanes(cotangent, g, n, batch, g_pixels, gi, gp, spare, turn)
             inside = n
         for y in range(height):
             _input_row(made, cotangent, packed, w.shape, y, jobs[piece], sizes, inner, scatter, last)
         a, b = ends[piece], ends[piece + 1]
-        _out_of_lanes(dx, made, n, batch, pixels, oi[a:b], op[a:b], spare, turn, spare)
+        out_of_lanes(dx, made, n, batch, pixels, oi[a:b], op[a:b], spare, turn, spare)
 
 
 @kernel
@@ -225,8 +225,8 @@ def _by_weight(g, x, own, cuts, span, sizes, jobs, inner, rows, xi, xp, gi, gp, 
     for unit in range(span[0], span[1]):
         n, piece = unit // len(jobs) * lanes, unit % len(jobs)
         if n != inside:
-            _into_lanes(frame, x, n, batch, x_pixels, xi, xp, spare, turn)
-            _into_lanes(cotangent, g, n, batch, g_pixels, gi, gp, spare, turn)
+            into_lanes(frame, x, n, batch, x_pixels, xi, xp, spare, turn)
+            into_lanes(cotangent, g, n, batch, g_pixels, gi, gp, spare, turn)
             inside = n
         for job in range(jobs[piece, 0], jobs[piece, 1]):
             run(dots, sums[job * each : (job + 1) * each], frame, 0, inner, len(inner) // 2, rows[job], cotangent)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -250,6 +250,18 @@ class Emitter:
         value.align = align
         return value
 
+    def accumulate(self, number: int, count: Any, products: Callable[[Any], Iterable[tuple[int, Any, Any]]]) -> list[Any]:
+        """So many sums: for each k before `count`, ``products(k)`` gives pairs of factors and to which sum they belong."""
+        builder, zero, fma = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes), self.fma()
+        # One stack cell for each accumulator: LLVM makes registers of them.
+        cells = [self.cgutils.alloca_once(builder, self.kind) for _ in range(number)]
+        for total in cells:
+            builder.store(zero, total)
+        with self.cgutils.for_range(builder, count) as inside:
+            for at, value, factor in products(inside.index):
+                builder.store(builder.call(fma, [value, factor, builder.load(cells[at])]), cells[at])
+        return [builder.load(total) for total in cells]
+
     def loop(
         self, places: list[Any], load: Callable[[Any], Any], adds: bool, cell: Callable[[int, int], int] | None = None
     ) -> None:
@@ -257,21 +269,15 @@ class Emitter:
 
         `cell` says to which of them the product of a left and a right value belongs, unless each has its own.
         """
-        builder, zero = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes)
-        fma = self.fma()
-        # One stack cell for each accumulator: LLVM makes registers of them.
-        cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for total in cells:
-            builder.store(zero, total)
-        with self.cgutils.for_range(builder, self.count) as inside:
-            left, right = load(inside.index)
+
+        def products(k: Any) -> Iterator[tuple[int, Any, Any]]:
+            left, right = load(k)
             for a, value in enumerate(left):
                 for b, factor in enumerate(right):
-                    total = cells[cell(a, b) if cell else a * len(right) + b]
-                    builder.store(builder.call(fma, [value, factor, builder.load(total)]), total)
-        for place, total in zip(places, cells, strict=True):
-            value = builder.load(total)
-            self.keep(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
+                    yield cell(a, b) if cell else a * len(right) + b, value, factor
+
+        for place, total in zip(places, self.accumulate(len(places), self.count, products), strict=True):
+            self.keep(self.builder.fadd(self.load(place, self.kind, self.size), total) if adds else total, place)
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples

@@ -1,9 +1,11 @@
-"""Two more micro-kernels, which Winograd's convolutions need around their sums of products: `Nested` and `Transpose`.
+"""The micro-kernels that Winograd's convolutions need around their sums of products.
 
-Both are run as `vector.run(kernel.handle, to, source, start, inner, count, rows, weights)`, with other meanings for the tables:
+All are run as `vector.run(kernel.handle, to, source, start, inner, count, rows, weights)`, with other meanings for the tables:
 
     Nested      to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
                 inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
+    Mixing      to[f, j, :] = sum over q of across[j, q] * sum over c of weights[c, q, f] * source[c, q, :]
+                for `count` blocks of filters, which begin at `rows`; inner: how many channels, how far apart filters lie in `to`
     Transpose   to[c, r] = source[r, c]    for `count` rows and inner[2] columns
                 inner: how far apart source's rows lie, how far those of `to`, and the number of columns
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -22,7 +26,7 @@ from minigrad.kernels.micro import machine_code
 from minigrad.kernels.vector import Emitter
 from minigrad.kernels.winograd_matrices import Matrix, apply
 
-__all__ = ["Nested", "Transpose"]
+__all__ = ["Mixing", "Nested", "Transpose"]
 
 Array = np.ndarray[Any, Any]
 
@@ -107,6 +111,55 @@ def _constant(emit: Emitter, value: Fraction) -> Any:
     return emit.ir.Constant(emit.kind, [float(np.dtype(f"f{emit.size}").type(value))] * emit.lanes)
 
 
+class Mixing(NamedTuple):
+    """A row of a tile's points, summed over channels, and one matrix for what becomes of them: some filters at a time."""
+
+    across: Matrix
+    filters: int
+    pitch: int  # of the weights: from one point to the next, at least the number of filters
+    lanes: int
+    dtype: str
+
+    @property
+    def handle(self) -> Any:
+        """As a `vector.Block`'s."""
+        return self if interpreted() else _compiled(self)
+
+    def python(self, to: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
+        """Sums over channels, then a matrix product."""
+        across, channels, places = _numbers(self.across), int(inner[0]), np.arange(len(self.across) * self.lanes)
+        shape = channels, across.shape[1]
+        x = source.reshape(-1)[start:][: math.prod(shape) * self.lanes].reshape(*shape, self.lanes)
+        w = weights.reshape(-1)[: math.prod(shape) * self.pitch].reshape(*shape, self.pitch)
+        for first in rows[:count]:
+            filters = first + np.arange(self.filters)
+            found = np.einsum("jq,fql->fjl", across, np.einsum("cqf,cql->fql", w[..., filters], x))
+            to.reshape(-1)[filters[:, None] * inner[1] + places] = found.reshape(self.filters, -1)
+
+    def write(self, emit: Emitter) -> None:
+        """All points of the row stay in registers; a vector of them is loaded once for these filters."""
+        b, points = emit.builder, len(self.across[0])
+        channels, apart = emit.entry(emit.inner, 0), emit.entry(emit.inner, 1)
+        with emit.cgutils.for_range(b, emit.count) as loop:
+            first = emit.entry(emit.rows, loop.index)
+            factors = emit.moved(emit.weights, first)
+
+            def products(c: Any, factors: Any = factors) -> Iterator[tuple[int, Any, Any]]:
+                here = emit.moved(emit.source, emit.times(c, points * self.lanes))
+                line = emit.moved(factors, emit.times(c, points * self.pitch))
+                for q in range(points):
+                    vector = emit.vector(here, q * self.lanes)
+                    for f in range(self.filters):
+                        yield f * points + q, emit.spread(line, q * self.pitch + f), vector
+
+            sums = emit.accumulate(self.filters * points, channels, products)
+            for f in range(self.filters):
+                place = emit.moved(emit.tile, b.mul(b.add(first, emit.number(f)), apart))
+                found = apply(self.across, sums[f * points : (f + 1) * points], functools.partial(_total, emit))
+                for j, value in enumerate(found):
+                    emit.keep(value, emit.moved(place, emit.number(j * self.lanes)))
+
+
 class Transpose(NamedTuple):
     """A matrix turned, by squares as wide as a vector; those at the end overlap the ones before, or are smaller."""
 
@@ -174,7 +227,7 @@ def _turn(emit: Emitter, to: Any, to_step: Any, source: Any, from_step: Any, siz
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def _compiled(shape: Nested | Transpose) -> int:
+def _compiled(shape: Nested | Mixing | Transpose) -> int:
     """As `vector.Block`'s; a name of all coefficients would be long."""
 
     def write(builder: Any, args: Any) -> None:

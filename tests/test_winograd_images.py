@@ -28,9 +28,9 @@ def test_a_compiled_mixing_is_a_sum_over_channels_and_a_matrix_product(lanes, ki
     rng, across = np.random.default_rng(lanes), transforms(outputs, 3).outputs
     points, channels, apart = len(across[0]), 5, outputs * lanes + 3
     x = rng.normal(size=(channels, points, lanes)).astype(kind)
-    w = rng.normal(size=(channels, points, 8)).astype(kind)
+    w = rng.normal(size=(points, channels, 8)).astype(kind)
     source, to, firsts = np.concatenate([np.zeros(7, kind), x.ravel()]), np.full(8 * apart, np.nan, kind), np.array([0, 5, 4])
-    micro = Mixing(across, filters, 8, lanes, kind)
+    micro = Mixing(across, filters, 8, 8 * channels, lanes, kind)
     exact = 1e-5 if kind == "float32" else 1e-13
     for handle, python in {(micro.handle, micro.handle is micro), (micro, True)}:
         found = to.copy()
@@ -41,7 +41,7 @@ def test_a_compiled_mixing_is_a_sum_over_channels_and_a_matrix_product(lanes, ki
             once(handle, found, source, 7, np.array([channels, apart]), 3, firsts, w)
         expected = to.copy().reshape(8, apart)
         for f in {first + i for first in firsts for i in range(filters)}:
-            sums = (w[:, :, f, None] * x).sum(axis=0, dtype=float)
+            sums = (w[:, :, f, None].swapaxes(0, 1) * x).sum(axis=0, dtype=float)
             expected[f, : outputs * lanes] = (np.array(across, float) @ sums).ravel()
         np.testing.assert_allclose(found.reshape(8, apart), expected, rtol=exact, atol=exact)
 

@@ -4,17 +4,19 @@ Where channels are few, those of `conv_winograd` would leave lanes empty. Here i
 no number is turned between a transform and the products, and every step adds or multiplies whole vectors.
 
     a row of tiles     image -> lines       the transform of columns, for whole lines of all channels
-    a tile, its row i  lines -> points      the transform of rows
+    a tile, its row r  lines -> points      the transform of rows
                        points -> sums       products, summed over channels, and the way back from a row's points
     a tile             sums -> result       the way back from the columns' points
 
-So what lies between two steps is small: a tile's sums take some 40 KB. The window's points (100 KB at LeNet's second layer)
-are made by each thread; threads share out blocks of images, and where these are few, the planes of the result.
+So what lies between two steps is small: a tile's sums take some 40 KB. All of it is a program for micro-kernels (`program`),
+one for each kind of a row of tiles, over a thread's own memory. The window's points (100 KB at LeNet's second layer) are made
+by each thread; threads share out blocks of images, and where these are few, the planes of the result.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -25,155 +27,20 @@ from minigrad.kernels.conv_images import blocks_of, cuts_of, shares_of, squares_
 from minigrad.kernels.conv_images_loops import biases, into_lanes, out_of_lanes
 from minigrad.kernels.frames import Array, Geometry
 from minigrad.kernels.lanes import Turn
-from minigrad.kernels.vector import machine_lanes, registers, run
-from minigrad.kernels.vector_nested import Mixing, Nested, Transpose
-from minigrad.kernels.winograd_matrices import Transforms, transforms
+from minigrad.kernels.program import Step, Tables, handles_of, perform
+from minigrad.kernels.vector import machine_lanes, registers
+from minigrad.kernels.vector_nested import Mixing, Nested
+from minigrad.kernels.winograd_matrices import Matrix, Transforms, transforms
 from minigrad.kernels.winograd_points import not_finite, room_for
-from minigrad.kernels.winograd_tiles import tiling
+from minigrad.kernels.winograd_tiles import Axis, tiling
 
 __all__ = ["forward"]
 
 Shape = tuple[int, ...]
 Type = np.dtype[Any]
-_ONE = transforms(1, 1).taps  # the matrix that changes nothing
 
-
-class Sizes(NamedTuple):
-    """The numbers that loops need."""
-
-    batch: int
-    groups: int
-    channels: int  # of a group
-    outputs: int  # planes of the result, of a group
-    source: int  # pixels of an image
-    result: int  # and of its result
-    plane: int
-    width: int  # of a line in the frame
-    lanes: int
-    taps: int
-    pitch: int  # numbers from one point of the window to the next
-    points: int  # numbers of a group's windows
-    together: int  # planes in a block
-
-
-class Ways(NamedTuple):
-    """Micro-kernels for each kind of tile: by rows, by columns or by both."""
-
-    down: Array
-    across: Array
-    taps: Array
-    mixing: Array
-    back: Array
-    turn_window: Any
-    turn: Any
-    turn_back: Any
-
-
-class Tables(NamedTuple):
-    """Where tiles lie, and where their numbers: kinds of tiles are (first, step, tiles, reach, points)."""
-
-    rows: Array
-    columns: Array
-    windows: Array  # for each kind, where its points begin in a group's
-    window_steps: Array
-    window_strides: Array
-    line_steps: Array  # from row to row of an image in lanes, or of lines
-    tile_steps: Array  # from column to column, and from channel to channel
-    tile_strides: Array  # likewise of points
-    mixed: Array  # how many channels, and how far apart planes lie in a tile
-    result_steps: Array  # from row to row of a tile
-    jobs: Array  # which blocks of planes each piece of a block of images makes
-    firsts: Array  # the first plane of each block
-    images: Array
-    places: Array
-    out_images: Array
-    out_places: Array
-    ends: Array
-
-
-@kernel(parallel=True, shell=True)
-def _correlate(out, source, weights, bias, room, cuts, parts, doubt, s, ways, t):  # type: ignore[no-untyped-def]
-    for part in prange(len(parts) - 1):
-        share = np.int64(part)
-        _share(out, source, weights, bias, room[share], cuts, parts[share : share + 2], doubt[share:], s, ways, t)
-
-
-@kernel
-def _share(out, source, weights, bias, own, cuts, span, doubt, s, ways, t):  # type: ignore[no-untyped-def]
-    frame, made, windows = own[: cuts[1]], own[cuts[1] : cuts[2]], own[cuts[2] : cuts[3]]
-    work, plus, spare = own[cuts[3] : cuts[4]], own[cuts[4] : cuts[5]], own[cuts[5] :]
-    for group in range(s.groups):
-        _windows(windows[group * s.points :], work, weights, group, s, ways, t)
-    biases(plus, bias, t.out_images, s.plane)
-    frame[:] = 0
-    inside = -1
-    for unit in range(span[0], span[1]):
-        n, piece = unit // len(t.jobs) * s.lanes, unit % len(t.jobs)
-        if n != inside:
-            into_lanes(frame, source, n, s.batch, s.source, t.images, t.places, spare, ways.turn)
-            inside = n
-        doubt[0] += _tiles(made, frame, windows, work, t.jobs[piece], s, ways, t)
-        a, b = t.ends[piece], t.ends[piece + 1]
-        images, places = t.out_images[a:b], t.out_places[a:b]
-        out_of_lanes(out, made, n, s.batch, s.result, images, places, spare, ways.turn_back, plus[a * s.lanes :])
-
-
-@kernel
-def _windows(windows, turned, weights, group, s, ways, t):  # type: ignore[no-untyped-def]
-    """The points of a group's windows, for each kind of tile: (rows of points, channels, points of a row, planes)."""
-    turned[: s.channels * s.taps * s.pitch] = 0
-    squares = np.array([s.channels * s.taps, s.pitch, s.channels * s.taps])
-    run(ways.turn_window, turned, weights, group * s.outputs * s.channels * s.taps, squares, s.outputs, squares, turned)
-    for i in range(len(t.rows)):
-        for j in range(len(t.columns)):
-            for c in range(s.channels):
-                to = windows[t.windows[i, j] + c * t.columns[j, 4] * s.pitch :]
-                at = c * s.taps * s.pitch
-                run(ways.taps[i, j], to, turned, at, t.window_steps, s.pitch // s.lanes, t.window_strides[j], turned)
-
-
-@kernel
-def _tiles(made, frame, windows, work, jobs, s, ways, t):  # type: ignore[no-untyped-def]
-    """All tiles of a block of images, for some planes of the result; NaN if one of its numbers is not finite."""
-    line, done, doubt = s.groups * s.channels * s.width * s.lanes, 0, 0.0
-    blocks = len(t.firsts) // s.groups
-    for i in range(len(t.rows)):
-        first, step, tiles, _, points = t.rows[i]
-        lines, rest = work[: points * line], work[points * line :]
-        for ty in range(tiles):
-            at = (first + ty * step) * line
-            run(ways.down[i], lines, frame, at, t.line_steps, line // s.lanes, t.line_steps, lines)
-            for j in range(len(t.columns)):
-                for tx in range(t.columns[j, 2]):
-                    each = step * s.outputs * t.columns[j, 1] * s.lanes
-                    for group in range(s.groups):
-                        a, b = max(jobs[0], group * blocks), min(jobs[1], (group + 1) * blocks)
-                        if a < b:
-                            to, own = made[done:], windows[group * s.points + t.windows[i, j] :]
-                            doubt += _tile(to, lines, own, rest, i, j, tx, group, t.firsts[a:b], s, ways, t)
-                        done += each
-    return doubt
-
-
-@kernel
-def _tile(made, lines, windows, work, i, j, tx, group, firsts, s, ways, t):  # type: ignore[no-untyped-def]
-    """One tile of a group's planes: (rows, planes, columns) of the result."""
-    first, step, _, _, across = t.columns[j]
-    down, height = t.rows[i, 4], t.rows[i, 1]
-    row = s.outputs * step * s.lanes
-    sums, points = work[: down * row], work[down * row :]
-    for r in range(down):
-        start = ((r * s.groups + group) * s.channels * s.width + first + tx * step) * s.lanes
-        run(ways.across[j], points, lines, start, t.tile_steps, s.channels, t.tile_strides[j], lines)
-        own = windows[r * s.channels * across * s.pitch :]
-        run(ways.mixing[j], sums[r * row :], points, 0, t.mixed[j], len(firsts), firsts, own)
-    begin, end = firsts[0], firsts[len(firsts) - 1] + s.together
-    at, count = begin * step * s.lanes, (end - begin) * step
-    run(ways.back[i], made[at:], sums, at, t.result_steps[j], count, t.result_steps[j], sums)
-    doubt = 0.0
-    for y in range(height):
-        doubt += not_finite(made[y * row + at : y * row + at + count * s.lanes])
-    return doubt
+#: The matrix that changes nothing.
+_ONE = transforms(1, 1).taps
 
 
 def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry) -> bool:
@@ -184,103 +51,141 @@ def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geomet
     plan = _plan(out.shape, x.shape, w.shape, geometry, lanes, out.dtype, get_num_threads(), interpreted())
     doubt = np.zeros(len(plan.parts) - 1, out.dtype)
     room = room_for((len(doubt), int(plan.cuts[-1])), out.dtype)
-    flat = out.reshape(-1), x.reshape(-1), w.reshape(-1)
-    _correlate(*flat, given, room, plan.cuts, plan.parts, doubt, plan.sizes, plan.ways, plan.tables)
+    _correlate(out.reshape(-1), x.reshape(-1), w.reshape(len(w), w.shape[1], -1), given, room, doubt, *plan)
     return bool(np.isfinite(doubt).all())
+
+
+@kernel(parallel=True, shell=True)
+def _correlate(out, x, w, bias, room, doubt, cuts, parts, sizes, ways, tables, steps, spans, xi, xp, oi, op, ends, turn, back):  # type: ignore[no-untyped-def]
+    for part in prange(len(parts) - 1):
+        own, mine, span = room[np.int64(part)], doubt[np.int64(part) :], parts[np.int64(part) :]
+        _share(out, x, w, bias, own, mine, cuts, span, sizes, ways, tables, steps, spans, xi, xp, oi, op, ends, turn, back)
+
+
+@kernel
+def _share(out, x, w, bias, own, doubt, cuts, span, sizes, ways, tables, steps, spans, xi, xp, oi, op, ends, turn, back):  # type: ignore[no-untyped-def]
+    """One thread's blocks of images, or some planes of them; `spans` says which steps make which rows of tiles."""
+    batch, x_pixels, pixels, plane, lanes = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    frame, made, windows = own[: cuts[1]], own[cuts[1] : cuts[2]], own[cuts[3] : cuts[4]]
+    plus, spare = own[cuts[4] : cuts[5]], own[cuts[5] :]
+    own[: cuts[2]] = 0
+    _lay(windows, w, sizes[5], sizes[6])
+    perform(ways, steps[: spans[0, 0, 0]], 0, own, tables)
+    biases(plus, bias, oi, plane)
+    inside = -1
+    for unit in range(span[0], span[1]):
+        n, piece = unit // len(spans) * lanes, unit % len(spans)
+        if n != inside:
+            into_lanes(frame, x, n, batch, x_pixels, xi, xp, spare, turn)
+            inside = n
+        for kind in range(spans.shape[1]):
+            for time in range(spans[piece, kind, 2]):
+                perform(ways, steps[spans[piece, kind, 0] : spans[piece, kind, 1]], time, own, tables)
+        doubt[0] += not_finite(made)
+        a, b = ends[piece], ends[piece + 1]
+        out_of_lanes(out, made, n, batch, pixels, oi[a:b], op[a:b], spare, back, plus[a * lanes :])
+
+
+@kernel
+def _lay(windows, w, groups, pitch):  # type: ignore[no-untyped-def]
+    """(F, C / groups, taps) -> (groups, taps, C / groups, F / groups), the last in whole vectors."""
+    filters, channels, taps = w.shape
+    some = filters // groups
+    windows[: groups * taps * channels * pitch] = 0
+    for f in range(filters):
+        for c in range(channels):
+            at = (f // some * taps * channels + c) * pitch + f % some
+            for k in range(taps):
+                windows[at] = w[f, c, k]
+                at += channels * pitch
 
 
 # ------------------------------------------------------------------------------------------------ what follows from shapes
 
 
 class _Plan(NamedTuple):
-    cuts: Array  # of a thread's memory
+    """A thread's memory is cut into frame, result, points of windows, work, biases and spare room."""
+
+    cuts: Array
     parts: Array  # where each thread's units begin
-    sizes: Sizes
-    ways: Ways
-    tables: Tables
+    sizes: Array
+    ways: Array
+    tables: Array
+    steps: Array
+    spans: Array  # first step, end and number of tiles down, for each piece of a block and kind of tile; first the windows'
+    images: Array
+    places: Array
+    out_images: Array
+    out_places: Array
+    ends: Array
+    turn: Any
+    back: Any
+
+
+class _Kind(NamedTuple):
+    """Tiles of one size along an axis."""
+
+    axis: Axis
+    maps: Transforms
+
+    @property
+    def reach(self) -> int:
+        """How far they see."""
+        return self.axis.first + (self.axis.tiles - 1) * self.axis.step + len(self.maps.inputs[0])
+
+    @classmethod
+    def along(cls, length: int, taps: int) -> list[_Kind]:
+        """Those that cover it."""
+        return [cls(axis, transforms(axis.step, taps)) for axis in tiling(length, taps)]
 
 
 @functools.lru_cache(maxsize=256)
 def _plan(out: Shape, x: Shape, w: Shape, geometry: Geometry, lanes: int, dtype: Type, threads: int, plain: bool) -> _Plan:
     """`plain` says whether micro-kernels are Python, which their handles are then."""
     _, (top, left), _, groups = geometry
-    batch, (outputs, channels), taps = x[0], (w[0] // groups, w[1]), math.prod(w[2:])
-    (rows, down), (columns, along) = (_kinds(n, r) for n, r in zip(out[2:], w[2:], strict=True))
+    rows, columns = (_Kind.along(n, r) for n, r in zip(out[2:], w[2:], strict=True))
     height, width = (
-        max(n + 2 * padding, max(first + (tiles - 1) * step + reach for first, step, tiles, reach, _ in kinds))
+        max(n + 2 * padding, max(kind.reach for kind in kinds))
         for n, padding, kinds in zip(x[2:], (top, left), (rows, columns), strict=True)
     )
-    line, pitch = x[1] * width * lanes, -(-outputs // lanes) * lanes
-    points = np.outer(rows[:, 4], columns[:, 4]) * channels * pitch
-    together = min(max(1, (registers() - 3) // int(columns[:, 4].max())), outputs)
-    firsts, plane = np.array(blocks_of(outputs, together)), math.prod(out[2:])
-    begins = (np.arange(groups)[:, None] * outputs + firsts).reshape(-1)
-    macs = batch * w[0] * channels * math.prod(int(kinds[:, 2] @ kinds[:, 4]) for kinds in (rows, columns))
-    parts, ranges = shares_of(batch, lanes, threads, len(begins), macs, together * plane)
+    outputs, plane, line = w[0] // groups, math.prod(out[2:]), x[1] * width * lanes
+    together = min(max(1, (registers() - 3) // max(kind.maps.products for kind in columns)), outputs)
+    firsts = [(g, f) for g in range(groups) for f in blocks_of(outputs, together)]
+    points = [sum(kind.axis.tiles * kind.maps.products for kind in kinds) for kinds in (rows, columns)]
+    macs = math.prod((x[0], w[0], w[1], *points))
+    parts, ranges = shares_of(x[0], lanes, threads, len(firsts), macs, together * plane)
+    begins = [g * outputs + f for g, f in firsts]
     first = (top * x[1] * width + left) * lanes
     images = squares_of(
         [(0, math.prod(x[1:]))], sums_of((width * lanes, x[1]), (line, x[2]), (lanes, x[3]), first=first), lanes
     )
-    spans = [(begins[a] * plane, (begins[b - 1] + together) * plane) for a, b in ranges]
-    results = squares_of(spans, _places(rows, columns, out, groups) * lanes, lanes)
-    work = [n * (line + outputs * columns[:, 1].max() * lanes) + channels * columns[:, 4].max() * lanes for n in rows[:, 4]]
+    made = [(begins[a] * plane, (begins[b - 1] + together) * plane) for a, b in ranges]
+    results = squares_of(made, _places(rows, columns, out, groups) * lanes, lanes)
+    program = _Program(rows, columns, x[1] // groups, outputs, groups, width, together, lanes, dtype.name, w[2:])
     cuts = cuts_of(
         height * line + lanes,
-        (math.prod(int(kinds[:, 1] @ kinds[:, 2]) for kinds in (rows, columns)) * out[1] + 1) * lanes,
-        groups * int(points.sum()),
-        int(max(*work, channels * taps * pitch)),
+        (math.prod(sum(k.axis.step * k.axis.tiles for k in kinds) for kinds in (rows, columns)) * out[1] + 1) * lanes,
+        groups * program.points,
+        program.work,
         results.places.size,
         lanes * max(math.prod(x[1:]), out[1] * plane, lanes),
     )
-    sizes = Sizes(
-        batch, groups, channels, outputs, math.prod(x[1:]), out[1] * plane, plane, width, lanes,
-        taps, pitch, int(points.sum()), together,
-    )  # fmt: skip
-    tables = Tables(
-        rows, columns, np.cumsum([0, *points.reshape(-1)])[:-1].reshape(points.shape),
-        np.array([w[3] * pitch, pitch, lanes]), np.array([[channels * q * pitch, pitch, lanes] for q in columns[:, 4]]),
-        np.array([line, 0, lanes]), np.array([0, lanes, width * lanes]),
-        np.array([[0, lanes, q * lanes] for q in columns[:, 4]]),
-        np.array([[channels, step * lanes] for step in columns[:, 1]]),
-        np.array([[outputs * step * lanes, 0, lanes] for step in columns[:, 1]]),
-        np.array(ranges), np.tile(firsts, groups), *images[:2], *results,
-    )  # fmt: skip
-    return _Plan(cuts, parts, sizes, _ways(down, along, together, pitch, lanes, dtype.name), tables)
-
-
-def _kinds(length: int, taps: int) -> tuple[Array, list[Transforms]]:
-    """The kinds of tiles along an axis, as `Tables` has them, and what they go through."""
-    axes = tiling(length, taps)
-    maps = [transforms(axis.step, taps) for axis in axes]
-    return np.array([[*axis, len(each.inputs[0]), each.products] for axis, each in zip(axes, maps, strict=True)]), maps
-
-
-def _ways(down: list[Transforms], along: list[Transforms], together: int, pitch: int, lanes: int, name: str) -> Ways:
-    return Ways(
-        _handles([Nested(each.inputs, _ONE, lanes, name) for each in down]),
-        _handles([Nested(_ONE, each.inputs, lanes, name) for each in along]),
-        _handles([Nested(a.taps, b.taps, lanes, name) for a in down for b in along]).reshape(len(down), len(along)),
-        _handles([Mixing(each.outputs, together, pitch, lanes, name) for each in along]),
-        _handles([Nested(each.outputs, _ONE, lanes, name) for each in down]),
-        Transpose(lanes, name).handle, Turn(False, lanes, name).handle, Turn(True, lanes, name).handle,
+    steps, spans = program.write([firsts[a:b] for a, b in ranges], cuts)
+    sizes = np.array([x[0], math.prod(x[1:]), out[1] * plane, plane, lanes, groups, program.pitch])
+    name = dtype.name
+    return _Plan(
+        cuts, parts, sizes, handles_of(program.ways), program.tables.array(), steps, spans, *images[:2], *results,
+        Turn(False, lanes, name).handle, Turn(True, lanes, name).handle,
     )  # fmt: skip
 
 
-def _handles(kernels: list[Any]) -> Array:
-    """Of micro-kernels the addresses; or themselves, where they are Python."""
-    found = np.empty(len(kernels), object if interpreted() else np.int64)
-    for i, each in enumerate(kernels):
-        found[i] = each.handle
-    return found
-
-
-def _places(y: Array, x: Array, out: Shape, groups: int) -> Array:
+def _places(rows: list[_Kind], columns: list[_Kind], out: Shape, groups: int) -> Array:
     """Where each number of the result is made: tile by tile, group by group, in rows of all planes' columns."""
     places, outputs = np.empty(out[1:], np.int64), out[1] // groups
     at = 0
-    for first_y, step_y, tiles_y, *_ in y:
+    for (first_y, step_y, tiles_y), _ in rows:
         for top in range(first_y, first_y + step_y * tiles_y, step_y):
-            for first_x, step_x, tiles_x, *_ in x:
+            for (first_x, step_x, tiles_x), _ in columns:
                 for left in range(first_x, first_x + step_x * tiles_x, step_x):
                     for group in range(groups):
                         made = np.arange(at, at + step_y * outputs * step_x).reshape(step_y, outputs, step_x)
@@ -288,3 +193,112 @@ def _places(y: Array, x: Array, out: Shape, groups: int) -> Array:
                         to[...] = made.swapaxes(0, 1)[:, : to.shape[1], : to.shape[2]]
                         at += made.size
     return places.reshape(-1)
+
+
+class _Program:
+    """Writes the steps; all lengths are numbers of a thread's memory."""
+
+    def __init__(
+        self,
+        rows: list[_Kind],
+        columns: list[_Kind],
+        channels: int,  # of a group
+        outputs: int,
+        groups: int,
+        width: int,  # of a line in the frame
+        together: int,  # planes of the result in a block
+        lanes: int,
+        dtype: str,
+        window: Shape,
+    ) -> None:
+        self.rows, self.columns, self.channels, self.outputs, self.groups = rows, columns, channels, outputs, groups
+        self.width, self.together, self.lanes, self.dtype, self.window = width, together, lanes, dtype, window
+        self.pitch = -(-outputs // lanes) * lanes
+        self.point = channels * self.pitch  # all weights of a point
+        self.line = groups * channels * width * lanes
+        self.points = sum(a.maps.products * b.maps.products for a in rows for b in columns) * self.point
+        self.ways: list[Any] = []
+        self.tables = Tables()
+        most = max(kind.maps.products for kind in rows)
+        row = max(kind.axis.step for kind in columns) * outputs * lanes
+        self.work = max(
+            most * (self.line + row) + channels * max(kind.maps.products for kind in columns) * lanes,
+            self.point * (groups * math.prod(window) + most * window[1]),
+        )
+
+    def write(self, pieces: list[list[tuple[int, int]]], cuts: Array) -> tuple[Array, Array]:
+        """All steps, and for each piece of the planes and each kind of rows of tiles their span, and how often they run."""
+        self.frame, self.made, self.windows, self.scratch = map(int, cuts[:4])
+        steps, spans = self._all_windows(), []
+        for blocks in pieces:
+            made = self.made
+            for i, kind in enumerate(self.rows):
+                more, each = self._row_of_tiles(i, made, blocks)
+                spans.append([len(steps), len(steps) + len(more), kind.axis.tiles])
+                steps += more
+                made += each * kind.axis.tiles
+        return np.array(steps, np.int64), np.array(spans).reshape(len(pieces), len(self.rows), 3)
+
+    def _way(self, kernel: Any) -> int:
+        if kernel not in self.ways:
+            self.ways.append(kernel)
+        return self.ways.index(kernel)
+
+    def _map(self, matrix: Matrix, to: int, source: int, apart: tuple[int, int], count: int, vectors: tuple[int, int]) -> Step:
+        """A matrix for `count` columns of vectors: how far apart are rows and columns, where they come from and where they go."""
+        way = self._way(Nested(matrix, _ONE, self.lanes, self.dtype))
+        inner, rows = (self.tables.place(step, 0, vector) for step, vector in zip(apart, vectors, strict=True))
+        return Step(way, to, source, inner, count, rows)
+
+    def _start(self, i: int, j: int) -> int:
+        """Where a kind's points begin in a group's."""
+        kinds = [a.maps.products * b.maps.products for a in self.rows for b in self.columns]
+        return self.windows + sum(kinds[: i * len(self.columns) + j]) * self.point
+
+    def _all_windows(self) -> list[Step]:
+        """(taps, channels, planes) -> for each kind of tile (rows of points, points of a row, channels, planes)."""
+        steps, (height, width), near = [], self.window, (self.lanes, self.lanes)
+        row = width * self.point
+        middle = self.scratch + self.groups * height * row
+        for group, (i, down) in itertools.product(range(self.groups), enumerate(self.rows)):
+            taps = self.scratch + group * height * row
+            steps.append(self._map(down.maps.taps, middle, taps, (row, row), row // self.lanes, near))
+            for r, (j, along) in itertools.product(range(down.maps.products), enumerate(self.columns)):
+                to = group * self.points + self._start(i, j) + r * along.maps.products * self.point
+                count = self.point // self.lanes
+                steps.append(self._map(along.maps.taps, to, middle + r * row, (self.point, self.point), count, near))
+        return steps
+
+    def _row_of_tiles(self, i: int, made: int, blocks: list[tuple[int, int]]) -> tuple[list[Step], int]:
+        """For some blocks of planes, and how many numbers a row of tiles has."""
+        (first, step, _), maps = self.rows[i]
+        at, count = self.frame + first * self.line, self.line // self.lanes
+        lines = self._map(maps.inputs, self.scratch, at, (self.line, self.line), count, (self.lanes, self.lanes))
+        steps = [lines._replace(source_again=step * self.line)]
+        each, own = 0, [[f for g, f in blocks if g == group] for group in range(self.groups)]
+        for j, kind in enumerate(self.columns):
+            for tile, group in itertools.product(range(kind.axis.tiles), range(self.groups)):
+                if own[group]:
+                    steps += self._tile(i, j, tile, group, own[group], made + each)
+                each += step * self.outputs * kind.axis.step * self.lanes
+        return [s._replace(to_again=each) if self.made <= s.to < self.windows else s for s in steps], each
+
+    def _tile(self, i: int, j: int, tile: int, group: int, firsts: list[int], made: int) -> list[Step]:
+        """One tile of some planes: (rows, planes, columns) of the result."""
+        (first, step, _), maps = self.columns[j]
+        down, lanes = self.rows[i].maps, self.lanes
+        row = self.outputs * step * lanes
+        sums = self.scratch + down.products * self.line
+        points = sums + down.products * row
+        mixing = self._way(Mixing(maps.outputs, self.together, self.pitch, self.point, lanes, self.dtype))
+        shape, blocks = self.tables.place(self.channels, step * lanes), self.tables.place(*firsts)
+        steps = []
+        for r in range(down.products):
+            at = self.scratch + ((r * self.groups + group) * self.channels * self.width + first + tile * step) * lanes
+            ahead = self.width * lanes, maps.products * lanes
+            steps.append(self._map(maps.inputs, points, at, (lanes, lanes), self.channels, ahead))
+            own = group * self.points + self._start(i, j) + r * maps.products * self.point
+            steps.append(Step(mixing, sums + r * row, points, shape, len(firsts), blocks, own))
+        begin, end = firsts[0] * step, (firsts[-1] + self.together) * step
+        to, at, near = made + begin * lanes, sums + begin * lanes, (lanes, lanes)
+        return [*steps, self._map(down.outputs, to, at, (row, row), end - begin, near)]

@@ -4,7 +4,7 @@ All are run as `vector.run(kernel.handle, to, source, start, inner, count, rows,
 
     Nested      to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
                 inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
-    Mixing      to[f, j, :] = sum over q of across[j, q] * sum over c of weights[c, q, f] * source[c, q, :]
+    Mixing      to[f, j, :] = sum over q of across[j, q] * sum over c of weights[q, c, f] * source[c, q, :]
                 for `count` blocks of filters, which begin at `rows`; inner: how many channels, how far apart filters lie in `to`
     Transpose   to[c, r] = source[r, c]    for `count` rows and inner[2] columns
                 inner: how far apart source's rows lie, how far those of `to`, and the number of columns
@@ -116,7 +116,8 @@ class Mixing(NamedTuple):
 
     across: Matrix
     filters: int
-    pitch: int  # of the weights: from one point to the next, at least the number of filters
+    channel: int  # from the weights of one channel to those of the next, at least the number of filters
+    point: int  # and from one point to the next
     lanes: int
     dtype: str
 
@@ -130,10 +131,10 @@ class Mixing(NamedTuple):
         across, channels, places = _numbers(self.across), int(inner[0]), np.arange(len(self.across) * self.lanes)
         shape = channels, across.shape[1]
         x = source.reshape(-1)[start:][: math.prod(shape) * self.lanes].reshape(*shape, self.lanes)
-        w = weights.reshape(-1)[: math.prod(shape) * self.pitch].reshape(*shape, self.pitch)
+        at = np.arange(channels)[:, None] * self.channel + np.arange(shape[1]) * self.point
         for first in rows[:count]:
             filters = first + np.arange(self.filters)
-            found = np.einsum("jq,fql->fjl", across, np.einsum("cqf,cql->fql", w[..., filters], x))
+            found = np.einsum("jq,fql->fjl", across, np.einsum("cqf,cql->fql", weights.reshape(-1)[at[..., None] + filters], x))
             to.reshape(-1)[filters[:, None] * inner[1] + places] = found.reshape(self.filters, -1)
 
     def write(self, emit: Emitter) -> None:
@@ -146,11 +147,11 @@ class Mixing(NamedTuple):
 
             def products(c: Any, factors: Any = factors) -> Iterator[tuple[int, Any, Any]]:
                 here = emit.moved(emit.source, emit.times(c, points * self.lanes))
-                line = emit.moved(factors, emit.times(c, points * self.pitch))
+                line = emit.moved(factors, emit.times(c, self.channel))
                 for q in range(points):
                     vector = emit.vector(here, q * self.lanes)
                     for f in range(self.filters):
-                        yield f * points + q, emit.spread(line, q * self.pitch + f), vector
+                        yield f * points + q, emit.spread(line, q * self.point + f), vector
 
             sums = emit.accumulate(self.filters * points, channels, products)
             for f in range(self.filters):

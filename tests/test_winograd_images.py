@@ -1,5 +1,7 @@
 """Winograd's convolution with images along the lanes: its micro-kernel, every shape and vector, accuracy, special numbers."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,7 +52,7 @@ def test_a_compiled_mixing_is_a_sum_over_channels_and_a_matrix_product(lanes, ki
 def test_an_axis_is_covered_by_few_products(length, taps):
     axes = tiling(length, taps)
     assert axes[0].first == 0
-    assert all(one.first + one.step * one.tiles == other.first for one, other in zip(axes, axes[1:], strict=False))
+    assert all(one.first + one.step * one.tiles == other.first for one, other in itertools.pairwise(axes))
     assert axes[-1].first + axes[-1].step * axes[-1].tiles >= length
     whole = [length * taps]
     for step in (2, 4):
@@ -109,7 +111,7 @@ def test_any_shape_in_plain_python(case, lanes):
 def test_machines_with_other_vectors(x, w, padding, groups, lanes, monkeypatch):
     for module in (conv_winograd_images, vector):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
-    monkeypatch.setattr("minigrad.kernels.conv_images._SHARED_FROM", 1)
+    monkeypatch.setattr("minigrad.kernels.images_in_lanes._SHARED_FROM", 1)
     conv_winograd_images._plan.cache_clear()
     np.testing.assert_allclose(error_of(x, w, padding, groups), 0, atol=1e-11)
     conv_winograd_images._plan.cache_clear()

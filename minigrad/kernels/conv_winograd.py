@@ -24,15 +24,13 @@ import numpy as np
 
 from minigrad.jit import get_num_threads, interpreted, kernel, prange
 from minigrad.kernels.conv_winograd_weight import by_weight
-from minigrad.kernels.frames import Array, Geometry, Pair
+from minigrad.kernels.frames import Array, Geometry, Pair, not_finite, room_for
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
 from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import transforms
 from minigrad.kernels.winograd_points import (
     Spread,
     distance,
-    not_finite,
-    room_for,
     size_of_chunks,
     spread,
     spreading,

@@ -22,16 +22,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import get_num_threads, interpreted, kernel, prange
-from minigrad.kernels.conv_images import blocks_of, cuts_of, shares_of, squares_of, sums_of
-from minigrad.kernels.conv_images_loops import biases, into_lanes, out_of_lanes
+from minigrad.jit import get_num_threads, interpreted
 from minigrad.kernels.frames import Array, Geometry
+from minigrad.kernels.images_in_lanes import Plan, blocks_of, cuts_of, shares_of, squares_of, sums_of
 from minigrad.kernels.lanes import Turn
-from minigrad.kernels.program import Step, Tables, handles_of, perform
+from minigrad.kernels.program import Step, Tables, handles_of
 from minigrad.kernels.vector import machine_lanes, registers
 from minigrad.kernels.vector_nested import Mixing, Nested
 from minigrad.kernels.winograd_matrices import Matrix, Transforms, transforms
-from minigrad.kernels.winograd_points import not_finite, room_for
 from minigrad.kernels.winograd_tiles import Axis, tiling
 
 __all__ = ["forward"]
@@ -49,77 +47,10 @@ def forward(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geomet
     given = np.zeros(len(w), out.dtype) if bias is None else np.ascontiguousarray(bias)
     lanes = machine_lanes() * 4 // out.itemsize
     plan = _plan(out.shape, x.shape, w.shape, geometry, lanes, out.dtype, get_num_threads(), interpreted())
-    doubt = np.zeros(len(plan.parts) - 1, out.dtype)
-    room = room_for((len(doubt), int(plan.cuts[-1])), out.dtype)
-    _correlate(out.reshape(-1), x.reshape(-1), w.reshape(len(w), w.shape[1], -1), given, room, doubt, *plan)
-    return bool(np.isfinite(doubt).all())
-
-
-@kernel(parallel=True, shell=True)
-def _correlate(out, x, w, bias, room, doubt, cuts, parts, sizes, ways, tables, steps, spans, xi, xp, oi, op, ends, turn, back):  # type: ignore[no-untyped-def]
-    for part in prange(len(parts) - 1):
-        own, mine, span = room[np.int64(part)], doubt[np.int64(part) :], parts[np.int64(part) :]
-        _share(out, x, w, bias, own, mine, cuts, span, sizes, ways, tables, steps, spans, xi, xp, oi, op, ends, turn, back)
-
-
-@kernel
-def _share(out, x, w, bias, own, doubt, cuts, span, sizes, ways, tables, steps, spans, xi, xp, oi, op, ends, turn, back):  # type: ignore[no-untyped-def]
-    """One thread's blocks of images, or some planes of them; `spans` says which steps make which rows of tiles."""
-    batch, x_pixels, pixels, plane, lanes = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-    frame, made, windows = own[: cuts[1]], own[cuts[1] : cuts[2]], own[cuts[3] : cuts[4]]
-    plus, spare = own[cuts[4] : cuts[5]], own[cuts[5] :]
-    own[: cuts[2]] = 0
-    _lay(windows, w, sizes[5], sizes[6])
-    perform(ways, steps[: spans[0, 0, 0]], 0, own, tables)
-    biases(plus, bias, oi, plane)
-    inside = -1
-    for unit in range(span[0], span[1]):
-        n, piece = unit // len(spans) * lanes, unit % len(spans)
-        if n != inside:
-            into_lanes(frame, x, n, batch, x_pixels, xi, xp, spare, turn)
-            inside = n
-        for kind in range(spans.shape[1]):
-            for time in range(spans[piece, kind, 2]):
-                perform(ways, steps[spans[piece, kind, 0] : spans[piece, kind, 1]], time, own, tables)
-        doubt[0] += not_finite(made)
-        a, b = ends[piece], ends[piece + 1]
-        out_of_lanes(out, made, n, batch, pixels, oi[a:b], op[a:b], spare, back, plus[a * lanes :])
-
-
-@kernel
-def _lay(windows, w, groups, pitch):  # type: ignore[no-untyped-def]
-    """(F, C / groups, taps) -> (groups, taps, C / groups, F / groups), the last in whole vectors."""
-    filters, channels, taps = w.shape
-    some = filters // groups
-    windows[: groups * taps * channels * pitch] = 0
-    for f in range(filters):
-        for c in range(channels):
-            at = (f // some * taps * channels + c) * pitch + f % some
-            for k in range(taps):
-                windows[at] = w[f, c, k]
-                at += channels * pitch
+    return plan.run(out, x, w, given)
 
 
 # ------------------------------------------------------------------------------------------------ what follows from shapes
-
-
-class _Plan(NamedTuple):
-    """A thread's memory is cut into frame, result, points of windows, work, biases and spare room."""
-
-    cuts: Array
-    parts: Array  # where each thread's units begin
-    sizes: Array
-    ways: Array
-    tables: Array
-    steps: Array
-    spans: Array  # first step, end and number of tiles down, for each piece of a block and kind of tile; first the windows'
-    images: Array
-    places: Array
-    out_images: Array
-    out_places: Array
-    ends: Array
-    turn: Any
-    back: Any
 
 
 class _Kind(NamedTuple):
@@ -140,7 +71,7 @@ class _Kind(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(out: Shape, x: Shape, w: Shape, geometry: Geometry, lanes: int, dtype: Type, threads: int, plain: bool) -> _Plan:
+def _plan(out: Shape, x: Shape, w: Shape, geometry: Geometry, lanes: int, dtype: Type, threads: int, plain: bool) -> Plan:
     """`plain` says whether micro-kernels are Python, which their handles are then."""
     _, (top, left), _, groups = geometry
     rows, columns = (_Kind.along(n, r) for n, r in zip(out[2:], w[2:], strict=True))
@@ -165,17 +96,18 @@ def _plan(out: Shape, x: Shape, w: Shape, geometry: Geometry, lanes: int, dtype:
     cuts = cuts_of(
         height * line + lanes,
         (math.prod(sum(k.axis.step * k.axis.tiles for k in kinds) for kinds in (rows, columns)) * out[1] + 1) * lanes,
-        groups * program.points,
-        program.work,
+        groups * math.prod(w[2:]) * program.point,
+        groups * program.points + program.work,
         results.places.size,
         lanes * max(math.prod(x[1:]), out[1] * plane, lanes),
     )
     steps, spans = program.write([firsts[a:b] for a, b in ranges], cuts)
-    sizes = np.array([x[0], math.prod(x[1:]), out[1] * plane, plane, lanes, groups, program.pitch])
-    name = dtype.name
-    return _Plan(
-        cuts, parts, sizes, handles_of(program.ways), program.tables.array(), steps, spans, *images[:2], *results,
-        Turn(False, lanes, name).handle, Turn(True, lanes, name).handle,
+    gather = np.full((groups, math.prod(w[2:]), w[1], program.pitch), -1)
+    gather[..., :outputs] = np.arange(math.prod(w)).reshape(groups, outputs, w[1], -1).transpose(0, 3, 2, 1)
+    return Plan(
+        cuts, parts, np.array([x[0], math.prod(x[1:]), out[1] * plane, plane, lanes]), int(cuts[2]), gather.reshape(-1),
+        handles_of(program.ways), program.tables.array(), steps, spans, *images[:2], *results,
+        Turn(False, lanes, dtype.name).handle, Turn(True, lanes, dtype.name).handle,
     )  # fmt: skip
 
 
@@ -223,12 +155,13 @@ class _Program:
         row = max(kind.axis.step for kind in columns) * outputs * lanes
         self.work = max(
             most * (self.line + row) + channels * max(kind.maps.products for kind in columns) * lanes,
-            self.point * (groups * math.prod(window) + most * window[1]),
+            self.point * most * window[1],
         )
 
     def write(self, pieces: list[list[tuple[int, int]]], cuts: Array) -> tuple[Array, Array]:
         """All steps, and for each piece of the planes and each kind of rows of tiles their span, and how often they run."""
-        self.frame, self.made, self.windows, self.scratch = map(int, cuts[:4])
+        self.frame, self.made, self.weights, self.windows = map(int, cuts[:4])
+        self.scratch = self.windows + self.groups * self.points
         steps, spans = self._all_windows(), []
         for blocks in pieces:
             made = self.made
@@ -245,7 +178,7 @@ class _Program:
         return self.ways.index(kernel)
 
     def _map(self, matrix: Matrix, to: int, source: int, apart: tuple[int, int], count: int, vectors: tuple[int, int]) -> Step:
-        """A matrix for `count` columns of vectors: how far apart are rows and columns, where they come from and where they go."""
+        """A matrix for `count` columns of vectors; how far apart rows and columns lie here and there."""
         way = self._way(Nested(matrix, _ONE, self.lanes, self.dtype))
         inner, rows = (self.tables.place(step, 0, vector) for step, vector in zip(apart, vectors, strict=True))
         return Step(way, to, source, inner, count, rows)
@@ -259,14 +192,13 @@ class _Program:
         """(taps, channels, planes) -> for each kind of tile (rows of points, points of a row, channels, planes)."""
         steps, (height, width), near = [], self.window, (self.lanes, self.lanes)
         row = width * self.point
-        middle = self.scratch + self.groups * height * row
         for group, (i, down) in itertools.product(range(self.groups), enumerate(self.rows)):
-            taps = self.scratch + group * height * row
-            steps.append(self._map(down.maps.taps, middle, taps, (row, row), row // self.lanes, near))
+            taps = self.weights + group * height * row
+            steps.append(self._map(down.maps.taps, self.scratch, taps, (row, row), row // self.lanes, near))
             for r, (j, along) in itertools.product(range(down.maps.products), enumerate(self.columns)):
                 to = group * self.points + self._start(i, j) + r * along.maps.products * self.point
                 count = self.point // self.lanes
-                steps.append(self._map(along.maps.taps, to, middle + r * row, (self.point, self.point), count, near))
+                steps.append(self._map(along.maps.taps, to, self.scratch + r * row, (self.point, self.point), count, near))
         return steps
 
     def _row_of_tiles(self, i: int, made: int, blocks: list[tuple[int, int]]) -> tuple[list[Step], int]:
@@ -281,7 +213,7 @@ class _Program:
                 if own[group]:
                     steps += self._tile(i, j, tile, group, own[group], made + each)
                 each += step * self.outputs * kind.axis.step * self.lanes
-        return [s._replace(to_again=each) if self.made <= s.to < self.windows else s for s in steps], each
+        return [s._replace(to_again=each) if self.made <= s.to < self.weights else s for s in steps], each
 
     def _tile(self, i: int, j: int, tile: int, group: int, firsts: list[int], made: int) -> list[Step]:
         """One tile of some planes: (rows, planes, columns) of the result."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.jit import get_num_threads, interpreted, kernel, prange
-from minigrad.kernels.frames import Array, Geometry
+from minigrad.kernels.frames import Array, Geometry, not_finite, room_for
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
 from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import transforms, transposed
@@ -16,8 +16,6 @@ from minigrad.kernels.winograd_points import (
     CHUNK,
     Spread,
     distance,
-    not_finite,
-    room_for,
     size_of_chunks,
     spread,
     spreading,

@@ -26,7 +26,7 @@ class Step(NamedTuple):
     to: int
     source: int
     inner: int
-    count: int
+    length: int  # what it calls `count`
     rows: int
     weights: int = 0
     to_again: int = 0  # how much further on the result lies when the sequence is run the next time
@@ -67,7 +67,7 @@ def _perform_python(ways: Array, steps: Array, time: int, memory: Array, tables:
         step = Step(*map(int, row))
         to, source = step.to + time * step.to_again, step.source + time * step.source_again
         inner, rows = tables[step.inner :], tables[step.rows :]
-        run(ways[step.way], memory[to:], memory, source, inner, step.count, rows, memory[step.weights :])
+        run(ways[step.way], memory[to:], memory, source, inner, step.length, rows, memory[step.weights :])
 
 
 def _perform_compiled() -> Any:
@@ -95,7 +95,7 @@ def _perform_compiled() -> Any:
             )
             way = builder.inttoptr(builder.load(builder.gep(ways, [step.way])), kind)
             inner, rows = moved(tables, step.inner, 8), moved(tables, step.rows, 8)
-            builder.call(way, [to, source, inner, step.count, rows, moved(memory, step.weights, size)])
+            builder.call(way, [to, source, inner, step.length, rows, moved(memory, step.weights, size)])
         return context.get_dummy_value()
 
     def typing(context: Any, ways: Any, steps: Any, time: Any, memory: Any, tables: Any) -> Any:

@@ -115,7 +115,8 @@ class Strip(NamedTuple):
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled strip stands for."""
-        flat, planes, factors = source.reshape(-1), tile.reshape(-1), weights.reshape(-1, self.filters)
+        flat, planes = source.reshape(-1), tile.reshape(-1)
+        factors = weights.reshape(-1)[: count * self.filters].reshape(-1, self.filters)
         for f in range(self.filters):
             planes[rows[f] : rows[f] + self.width] = 0
             for k in range(count):

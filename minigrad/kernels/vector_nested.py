@@ -5,7 +5,7 @@ All are run as `vector.run(kernel.handle, to, source, start, inner, count, rows,
     Nested      to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
                 inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
     Mixing      to[f, j, :] = sum over q of across[j, q] * sum over c of weights[q, c, f] * source[c, q, :]
-                for `count` blocks of filters, which begin at `rows`; inner: how many channels, how far apart filters lie in `to`
+                for `count` blocks of filters, which begin at `rows`; inner: the number of channels, how far apart filters lie
     Transpose   to[c, r] = source[r, c]    for `count` rows and inner[2] columns
                 inner: how far apart source's rows lie, how far those of `to`, and the number of columns
 """

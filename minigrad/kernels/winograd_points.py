@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import interpreted, kernel
+from minigrad.jit import kernel
 from minigrad.kernels.frames import Array, Pair
-from minigrad.kernels.memory import empty
 from minigrad.kernels.vector import run
 from minigrad.kernels.vector_nested import Nested, Transpose
 from minigrad.kernels.winograd_matrices import Matrix
 from minigrad.kernels.winograd_tiles import Axis
 
-__all__ = ["CHUNK", "Spread", "distance", "not_finite", "room_for", "size_of_chunks", "spread", "spreading", "vectors_for"]
+__all__ = ["CHUNK", "Spread", "distance", "size_of_chunks", "spread", "spreading", "vectors_for"]
 
 #: So many products at most are summed in one run before they are added to the others, for the sake of accuracy.
 CHUNK = 48
@@ -74,15 +73,6 @@ def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ig
             run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, s.chunk // s.lanes, s.strides, lines)
 
 
-@kernel
-def not_finite(numbers):  # type: ignore[no-untyped-def]
-    """0, or NaN if there is an Inf or NaN among the numbers."""
-    total = numbers[0] * 0
-    for i in range(len(numbers)):
-        total += numbers[i] * 0
-    return total
-
-
 # ------------------------------------------------------------------------------------------------ sizes
 
 
@@ -123,8 +113,3 @@ def distance(numbers: int, lanes: int) -> int:
 def vectors_for(outputs: int, lanes: int) -> int:
     """How many vectors of the result are calculated together: as few zeros as may be, then two."""
     return min((2, 3, 1), key=lambda v: -(-outputs // (v * lanes)) * v * (1.1 if v == 1 else 1))
-
-
-def room_for(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Memory for points; what lies there stays in lanes that nobody reads, but numpy would warn of its NaN."""
-    return np.zeros(shape, dtype) if interpreted() else empty(shape, dtype)

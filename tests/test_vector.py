@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad.jit import interpreted, kernel, late, python_mode
+from minigrad.jit import kernel, python_mode
 from minigrad.kernels import (
     conv,
     conv_direct,
@@ -13,13 +13,26 @@ from minigrad.kernels import (
     conv_images,
     conv_pixels,
     conv_winograd,
+    conv_winograd_images,
     conv_winograd_weight,
-    turning,
     vector,
 )
 from minigrad.kernels.lanes import Fold, Scatter, Spread, Turn
 from minigrad.kernels.vector import Block, run
 from minigrad.op import REGISTRY
+
+#: Those that ask how wide vectors are.
+MODULES = (
+    conv,
+    conv_direct,
+    conv_filters,
+    conv_images,
+    conv_pixels,
+    conv_winograd,
+    conv_winograd_images,
+    conv_winograd_weight,
+    vector,
+)
 
 
 @kernel
@@ -74,17 +87,7 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (
-        conv,
-        conv_direct,
-        conv_filters,
-        conv_images,
-        conv_pixels,
-        conv_winograd,
-        conv_winograd_weight,
-        turning,
-        vector,
-    ):
+    for module in MODULES:
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):
@@ -118,29 +121,6 @@ def test_a_window_wider_than_a_tile():
         dx = REGISTRY["conv2d_input"].forward(out, w, size=(1, 90), algorithm=way, **settings)
         spread = sum(np.convolve(out[0, f, 0], w[f, 0, 0]) for f in range(3))
         np.testing.assert_allclose(dx[0, 0, 0], spread, atol=1e-11)
-
-
-@pytest.mark.parametrize("lanes", [16, 8, 4])
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_matrices_are_turned_round(lanes, kind, monkeypatch):
-    monkeypatch.setattr(turning, "machine_lanes", lambda: lanes)
-    if interpreted():
-        pytest.skip("nothing is compiled")
-    compiled = turning._turn_compiled()
-
-    @late("numba").njit
-    def turned(to, at, pitch, source, start, line, rows, columns):
-        compiled(to, at, pitch, source, start, line, rows, columns)
-
-    source = np.arange(3000).astype(kind)
-    for rows in (0, 1, 3, 4, 5, 8, 11, 16, 17, 33):
-        for columns in (0, 1, 2, 4, 7, 8, 15, 16, 30, 40):
-            plain, fast = np.full((2, 3000), -1, kind)
-            turning.turn(plain, 2, rows + 3, source, 5, columns + 1, rows, columns)
-            turned(fast, 2, rows + 3, source, 5, columns + 1, rows, columns)
-            np.testing.assert_array_equal(fast, plain)
-            square = source[5 : 5 + rows * (columns + 1)].reshape(rows, columns + 1)[:, :columns]
-            np.testing.assert_array_equal(plain[2 : 2 + columns * (rows + 3)].reshape(columns, rows + 3)[:, :rows], square.T)
 
 
 def tiles_of_four(outputs, count, step, dtype, machine):

@@ -12,8 +12,9 @@ import minigrad as mg
 from minigrad.jit import get_num_threads, kernel, python_mode
 from minigrad.kernels import conv, conv_winograd, conv_winograd_weight, vector
 from minigrad.kernels.frames import Geometry
+from minigrad.kernels.lanes import Transpose
 from minigrad.kernels.vector import run
-from minigrad.kernels.vector_nested import Nested, Transpose
+from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import LARGEST, SIZES, apply, product, transforms, transposed
 from minigrad.kernels.winograd_tiles import regions
 

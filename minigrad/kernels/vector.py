@@ -68,13 +68,15 @@ class Block(NamedTuple):
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled block stands for."""
-        flat, sums = source.reshape(-1), tile.reshape(self.rows, self.columns, self.width)
+        flat, factors = source.reshape(-1), weights.reshape(-1)[: count * self.width].reshape(count, self.width)
+        size = self.rows * self.columns * self.width
+        sums = tile.reshape(-1)[:size].reshape(self.rows, self.columns, self.width)
         if not self.adds:
             sums[:] = 0
         for k in range(count):
             for r in range(self.rows):
                 for c in range(self.columns):
-                    sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * weights[k]
+                    sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * factors[k]
 
     def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """Where the accumulators lie, and what is loaded for each k: one number from each pixel, the weights' vectors."""

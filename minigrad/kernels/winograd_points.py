@@ -8,8 +8,9 @@ import numpy as np
 
 from minigrad.jit import kernel
 from minigrad.kernels.frames import Array, Pair
+from minigrad.kernels.lanes import Transpose
 from minigrad.kernels.vector import run
-from minigrad.kernels.vector_nested import Nested, Transpose
+from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import Matrix
 from minigrad.kernels.winograd_tiles import Axis
 

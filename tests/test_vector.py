@@ -17,8 +17,9 @@ from minigrad.kernels import (
     conv_winograd_weight,
     vector,
 )
-from minigrad.kernels.lanes import Fold, Scatter, Spread, Turn
-from minigrad.kernels.vector import Block, run
+from minigrad.kernels.lanes import Fold, Scatter, Spread, Transpose, Turn
+from minigrad.kernels.program import Step, Tables, handles_of, perform
+from minigrad.kernels.vector import Block, Strip, run
 from minigrad.op import REGISTRY
 
 #: Those that ask how wide vectors are.
@@ -82,6 +83,39 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
     once(shape.handle, found, source, 7, inner, count, rows, weights)
     exact = isinstance(shape, Turn)  # nothing is summed, at most a number added
     np.testing.assert_allclose(found, expected, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-5)
+
+
+@kernel
+def performed(ways, steps, times, memory, tables):
+    for time in range(times):
+        perform(ways, steps, time, memory, tables)
+
+
+@pytest.mark.parametrize(("lanes", "dtype"), [(16, "float32"), (4, "float32"), (2, "float64")])
+def test_a_program_is_its_steps_one_after_the_other(lanes, dtype):
+    """Sums of two and of three neighbouring vectors, then both turned round, two times, each time further on."""
+    kernels, tables, rng = [Strip(1, 1, lanes, dtype), Transpose(lanes, dtype)], Tables(), np.random.default_rng(lanes)
+    near, first, square = tables.place(0, lanes, 2 * lanes), tables.place(0), tables.place(lanes, 2, lanes)
+    assert tables.place(0) == first
+    length = 16 * lanes
+    memory = np.concatenate([rng.normal(size=length), np.zeros(2 * length), np.ones(3)]).astype(dtype)
+    steps = np.array(
+        [
+            Step(0, length, 0, near, 2, first, 3 * length, 4 * lanes, lanes),
+            Step(0, length + lanes, 5, near, 3, first, 3 * length, 4 * lanes, lanes),
+            Step(1, 2 * length, length, square, 2, first, to_again=4 * lanes, source_again=4 * lanes),
+        ]
+    )
+    expected = memory.copy()
+    for t in range(2):
+        sums = [sum(expected[t * lanes + at + k * lanes :][:lanes] for k in range(n)) for at, n in ((0, 2), (5, 3))]
+        expected[length + 4 * t * lanes :][: 2 * lanes] = np.concatenate(sums)
+        expected[2 * length + 4 * t * lanes :][: 2 * lanes] = np.stack(sums, axis=-1).ravel()
+    with python_mode():
+        performed(handles_of(kernels), steps, 2, found := memory.copy(), tables.array())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    performed(handles_of(kernels), steps, 2, found := memory.copy(), tables.array())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("lanes", [16, 8, 4])

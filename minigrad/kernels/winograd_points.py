@@ -14,13 +14,13 @@ from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import Matrix
 from minigrad.kernels.winograd_tiles import Axis
 
-__all__ = ["CHUNK", "Spread", "distance", "size_of_chunks", "spread", "spreading", "vectors_for"]
+__all__ = ["CHUNK", "Tiles", "distance", "size_of_chunks", "tiles_of", "to_points", "vectors_for"]
 
 #: So many products at most are summed in one run before they are added to the others, for the sake of accuracy.
 CHUNK = 48
 
 
-class Spread(NamedTuple):
+class Tiles(NamedTuple):
     """How images become points of tiles: (N, C, H, W) -> (chunks of channels, points, tiles, channels of a chunk)."""
 
     images: int
@@ -49,7 +49,7 @@ class Spread(NamedTuple):
 
 
 @kernel
-def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ignore[no-untyped-def]
+def to_points(part, parts, points, lines, source, row, rows, group, s):  # type: ignore[no-untyped-def]
     """One thread's part of so many rows of tiles from `row` on, counted through all images."""
     across = (s.columns - 1) * s.step_x + s.reach_x
     line = across * s.chunk
@@ -77,7 +77,7 @@ def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ig
 # ------------------------------------------------------------------------------------------------ sizes
 
 
-def spreading(
+def tiles_of(
     shape: tuple[int, ...],
     channels: int,
     down: Axis,
@@ -88,11 +88,11 @@ def spreading(
     room: int,
     lanes: int,
     dtype: np.dtype[Any],
-) -> Spread:
+) -> Tiles:
     """The tables for images of a shape: tiles that begin at `origin` and go through a pair of maps, for rows and columns."""
     y, x = maps
     line, apart = ((along.tiles - 1) * along.step + len(x[0])) * chunk, distance(room * chunk, lanes)
-    return Spread(
+    return Tiles(
         shape[0], shape[1], channels, shape[2], shape[3], down.tiles, along.tiles, down.step, along.step, len(y[0]), len(x[0]),
         origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), len(y) * len(x), room, apart, lanes,
         Transpose(lanes, dtype.name).handle, Nested(y, x, lanes, dtype.name).handle,

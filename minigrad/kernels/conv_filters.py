@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,15 +139,18 @@ def _block_of_pixels(outputs: int, count: Pair, step: int, dtype: np.dtype[Any],
     What a tile loads for each of its sums costs about as much as one multiply-add and a half.
     """
     lanes, vectors = _vectors(outputs, dtype, machine)
-    most = _tile_size(vectors)
 
-    def cycles(rows: int, columns: int) -> float:
-        return -(-count[0] // rows) * -(-count[1] // columns) * (rows * columns * vectors + 1.5)
+    def blocks(vectors: int) -> Iterator[Block]:
+        most = _tile_size(vectors)
+        for columns in range(max(1, min(most, count[1]) // 3), min(most, count[1]) + 1):
+            yield Block(max(1, min(most // columns, count[0])), columns, step, lanes, vectors, dtype.name)
 
-    widths = range(max(1, min(most, count[1]) // 3), min(most, count[1]) + 1)
-    sizes = [(max(1, min(most // columns, count[0])), columns) for columns in widths]
-    rows, columns = min(sizes, key=lambda size: cycles(*size))
-    return Block(rows, columns, step, lanes, vectors, dtype.name)
+    def cycles(block: Block) -> float:
+        tiles = -(-count[0] // block.rows) * -(-count[1] // block.columns) * -(-outputs // block.width)
+        return tiles * (block.rows * block.columns * block.vectors + 1.5)
+
+    # Of equal ones that with fewer vectors, which reads fewer weights.
+    return min((block for some in range(1, vectors + 1) for block in blocks(some)), key=cycles)
 
 
 @functools.lru_cache(maxsize=1024)

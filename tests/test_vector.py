@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad.jit import interpreted, kernel, late, python_mode
+from minigrad.jit import kernel, python_mode
 from minigrad.kernels import (
     conv,
     conv_direct,
@@ -13,13 +13,27 @@ from minigrad.kernels import (
     conv_images,
     conv_pixels,
     conv_winograd,
+    conv_winograd_images,
     conv_winograd_weight,
-    turning,
     vector,
 )
-from minigrad.kernels.lanes import Fold, Scatter, Spread, Turn
-from minigrad.kernels.vector import Block, run
+from minigrad.kernels.lanes import Fold, Scatter, Spread, Transpose, Turn
+from minigrad.kernels.program import Step, Tables, handles_of, perform
+from minigrad.kernels.vector import Block, Strip, run
 from minigrad.op import REGISTRY
+
+#: Those that ask how wide vectors are.
+MODULES = (
+    conv,
+    conv_direct,
+    conv_filters,
+    conv_images,
+    conv_pixels,
+    conv_winograd,
+    conv_winograd_images,
+    conv_winograd_weight,
+    vector,
+)
 
 
 @kernel
@@ -71,20 +85,43 @@ def test_micro_kernels_for_images_are_their_loop_nests(data, lanes, dtype, seed)
     np.testing.assert_allclose(found, expected, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-5)
 
 
+@kernel
+def performed(ways, steps, times, memory, tables):
+    for time in range(times):
+        perform(ways, steps, time, memory, tables)
+
+
+@pytest.mark.parametrize(("lanes", "dtype"), [(16, "float32"), (4, "float32"), (2, "float64")])
+def test_a_program_is_its_steps_one_after_the_other(lanes, dtype):
+    """Sums of two and of three neighbouring vectors, then both turned round, two times, each time further on."""
+    kernels, tables, rng = [Strip(1, 1, lanes, dtype), Transpose(lanes, dtype)], Tables(), np.random.default_rng(lanes)
+    near, first, square = tables.place(0, lanes, 2 * lanes), tables.place(0), tables.place(lanes, 2, lanes)
+    assert tables.place(0) == first
+    length = 16 * lanes
+    memory = np.concatenate([rng.normal(size=length), np.zeros(2 * length), np.ones(3)]).astype(dtype)
+    steps = np.array(
+        [
+            Step(0, length, 0, near, 2, first, 3 * length, 4 * lanes, lanes),
+            Step(0, length + lanes, 5, near, 3, first, 3 * length, 4 * lanes, lanes),
+            Step(1, 2 * length, length, square, 2, first, to_again=4 * lanes, source_again=4 * lanes),
+        ]
+    )
+    expected = memory.copy()
+    for t in range(2):
+        sums = [sum(expected[t * lanes + at + k * lanes :][:lanes] for k in range(n)) for at, n in ((0, 2), (5, 3))]
+        expected[length + 4 * t * lanes :][: 2 * lanes] = np.concatenate(sums)
+        expected[2 * length + 4 * t * lanes :][: 2 * lanes] = np.stack(sums, axis=-1).ravel()
+    with python_mode():
+        performed(handles_of(kernels), steps, 2, found := memory.copy(), tables.array())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    performed(handles_of(kernels), steps, 2, found := memory.copy(), tables.array())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_convolution_on_machines_with_other_vectors(name, lanes, monkeypatch):
-    for module in (
-        conv,
-        conv_direct,
-        conv_filters,
-        conv_images,
-        conv_pixels,
-        conv_winograd,
-        conv_winograd_weight,
-        turning,
-        vector,
-    ):
+    for module in MODULES:
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     op = REGISTRY[name]
     for sample in op.samples(np.random.default_rng(0)):
@@ -120,34 +157,12 @@ def test_a_window_wider_than_a_tile():
         np.testing.assert_allclose(dx[0, 0, 0], spread, atol=1e-11)
 
 
-@pytest.mark.parametrize("lanes", [16, 8, 4])
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_matrices_are_turned_round(lanes, kind, monkeypatch):
-    monkeypatch.setattr(turning, "machine_lanes", lambda: lanes)
-    if interpreted():
-        pytest.skip("nothing is compiled")
-    compiled = turning._turn_compiled()
-
-    @late("numba").njit
-    def turned(to, at, pitch, source, start, line, rows, columns):
-        compiled(to, at, pitch, source, start, line, rows, columns)
-
-    source = np.arange(3000).astype(kind)
-    for rows in (0, 1, 3, 4, 5, 8, 11, 16, 17, 33):
-        for columns in (0, 1, 2, 4, 7, 8, 15, 16, 30, 40):
-            plain, fast = np.full((2, 3000), -1, kind)
-            turning.turn(plain, 2, rows + 3, source, 5, columns + 1, rows, columns)
-            turned(fast, 2, rows + 3, source, 5, columns + 1, rows, columns)
-            np.testing.assert_array_equal(fast, plain)
-            square = source[5 : 5 + rows * (columns + 1)].reshape(rows, columns + 1)[:, :columns]
-            np.testing.assert_array_equal(plain[2 : 2 + columns * (rows + 3)].reshape(columns, rows + 3)[:, :rows], square.T)
-
-
 def tiles_of_four(outputs, count, step, dtype, machine):
-    return Block(min(2, count[0]), min(2, count[1]), step, 4, 1, dtype.name)
+    """Or of six, so that tiles of two phases of a stride need not end together."""
+    return Block(min(2 + count[0] % 2, count[0]), min(2, count[1]), step, 4, 1, dtype.name)
 
 
-@pytest.mark.parametrize(("filters", "height", "width"), [(3, 8, 6), (9, 5, 5), (3, 1, 9), (5, 12, 2)])
+@pytest.mark.parametrize(("filters", "height", "width"), [(3, 8, 6), (9, 5, 5), (3, 1, 9), (5, 12, 2), (3, 13, 3)])
 @pytest.mark.parametrize(("stride", "band"), [(1, 1), (2, 1), (1, 1000), (2, 1000)])
 def test_convolution_in_many_bands_and_blocks(filters, height, width, stride, band, monkeypatch):
     torch = pytest.importorskip("torch")

@@ -12,8 +12,9 @@ import minigrad as mg
 from minigrad.jit import get_num_threads, kernel, python_mode
 from minigrad.kernels import conv, conv_winograd, conv_winograd_weight, vector
 from minigrad.kernels.frames import Geometry
+from minigrad.kernels.lanes import Transpose
 from minigrad.kernels.vector import run
-from minigrad.kernels.vector_nested import Nested, Transpose
+from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import LARGEST, SIZES, apply, product, transforms, transposed
 from minigrad.kernels.winograd_tiles import regions
 
@@ -303,7 +304,7 @@ def test_when_it_is_chosen():
     def chosen(kind, x, w, padding=1, stride=1, dilation=1, groups=1):
         geometry = Geometry((stride,) * 2, (padding,) * 2, (dilation,) * 2, groups)
         size = [(n + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(x[2:], w[2:], strict=True)]
-        return conv.choose(conv.task_of(kind, x, w, (x[0], w[0], *size), geometry)) == "winograd"
+        return conv.choose(conv.task_of(kind, x, w, (x[0], w[0], *size), geometry)) == "winograd-channels"
 
     for kind in ("forward", "input", "weight"):
         assert chosen(kind, (8, 96, 27, 27), (256, 48, 5, 5), padding=2, groups=2)  # AlexNet

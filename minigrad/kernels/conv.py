@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from minigrad.kernels import conv_columns, conv_direct, conv_fourier, conv_winograd
+from minigrad.kernels import conv_columns, conv_direct, conv_fourier, conv_winograd, conv_winograd_images
 from minigrad.kernels.conv_table import ALGORITHMS, Task, choose, limits
 from minigrad.kernels.frames import Array, Geometry, output_length
 from minigrad.kernels.vector import machine_lanes
@@ -33,7 +33,12 @@ __all__ = [
 Shape = tuple[int, ...]
 
 #: What is not direct. Each gives False where its result is not finite, which may have spread from where it belongs.
-_OTHERS: dict[str, Any] = {"winograd": conv_winograd, "im2col": conv_columns, "fft": conv_fourier}
+_OTHERS: dict[str, Any] = {
+    "winograd-channels": conv_winograd,
+    "winograd-images": conv_winograd_images,
+    "im2col": conv_columns,
+    "fft": conv_fourier,
+}
 
 
 def conv2d(out: Array, x: Array, w: Array, bias: Array | None, geometry: Geometry, algorithm: str | None = None) -> None:

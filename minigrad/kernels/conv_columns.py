@@ -73,11 +73,12 @@ def _share_of_outputs(part, out, x, w, bias, table, band, parts, gemm):  # type:
     groups, bands = table[3, 0], (ho + band - 1) // band
     some, taps = filters // groups, w.shape[1] * w.shape[2] * w.shape[3]
     columns = np.empty(taps * band * wo, x.dtype)
-    to, weights = out.reshape(-1), w.reshape(-1)
+    to, weights, pixels = out.reshape(-1), w.reshape(-1), x.reshape(-1)
     for unit in range(parts[part], parts[part + 1]):
         n, group, first = unit // (groups * bands), unit // bands % groups, unit % bands * band
         rows = min(band, ho - first)
-        _lay_columns(columns, x[n], group * w.shape[1], w.shape[1:], table, first, rows, wo)
+        begin = (n * groups + group) * w.shape[1] * x.shape[2] * x.shape[3]
+        _columns(columns, pixels, False, begin, x.shape[2:], w.shape[1:], table, first, rows, wo)
         start = ((n * filters + group * some) * ho + first) * wo
         product(
             gemm, to[start:], ho * wo, weights[group * some * taps :], taps, 0, columns, rows * wo, 0, some, rows * wo, taps
@@ -100,16 +101,18 @@ def _share_of_inputs(part, dx, g, w, table, band, parts, gemm):  # type: ignore[
     groups = table[3, 0]
     some, taps = filters // groups, w.shape[1] * w.shape[2] * w.shape[3]
     columns = np.empty(taps * band * wo, g.dtype)
-    cotangent, weights = g.reshape(-1), w.reshape(-1)
+    cotangent, weights, pixels = g.reshape(-1), w.reshape(-1), dx.reshape(-1)
     for unit in range(parts[part], parts[part + 1]):
         n, group = unit // groups, unit % groups
-        dx[n, group * w.shape[1] : (group + 1) * w.shape[1]] = 0
+        each = w.shape[1] * dx.shape[2] * dx.shape[3]
+        begin = unit * each
+        pixels[begin : begin + each] = 0
         for first in range(0, ho, band):
             rows = min(band, ho - first)
             start = ((n * filters + group * some) * ho + first) * wo
             left, wide = weights[group * some * taps :], rows * wo
             product(gemm, columns, wide, left, taps, 1, cotangent[start:], ho * wo, 0, taps, wide, some)
-            _add_columns(dx[n], columns, group * w.shape[1], w.shape[1:], table, first, rows, wo)
+            _columns(pixels, columns, True, begin, dx.shape[2:], w.shape[1:], table, first, rows, wo)
 
 
 @kernel(parallel=True, work=1)
@@ -125,12 +128,13 @@ def _share_of_sums(part, total, g, x, table, band, parts, gemm):  # type: ignore
     window = total.shape[2:]
     some, taps = filters // groups, window[0] * window[1] * window[2]
     columns, found = np.empty(taps * band * wo, x.dtype), np.empty(some * taps, x.dtype)
-    cotangent, sums = g.reshape(-1), total[part].reshape(-1)
+    cotangent, sums, pixels = g.reshape(-1), total[part].reshape(-1), x.reshape(-1)
     for unit in range(parts[part], parts[part + 1]):
         n, first = unit // bands, unit % bands * band
         wide = min(band, ho - first) * wo
         for group in range(groups):
-            _lay_columns(columns, x[n], group * window[0], window, table, first, wide // wo, wo)
+            begin = (n * groups + group) * window[0] * x.shape[2] * x.shape[3]
+            _columns(columns, pixels, False, begin, x.shape[2:], window, table, first, wide // wo, wo)
             start = ((n * filters + group * some) * ho + first) * wo
             product(gemm, found, taps, cotangent[start:], ho * wo, 0, columns, wide, 1, some, taps, wide)
             own = sums[group * some * taps : (group + 1) * some * taps]
@@ -142,10 +146,13 @@ def _share_of_sums(part, total, g, x, table, band, parts, gemm):  # type: ignore
 
 
 @kernel
-def _lay_columns(columns, image, channel, window, table, first, rows, wo):  # type: ignore[no-untyped-def]
-    """A row for each tap: what it sees from each place of the band; zeros beyond the image."""
+def _columns(to, source, adds, begin, image, window, table, first, rows, wo):  # type: ignore[no-untyped-def]
+    """A row for each tap: what it sees from each place of the band, zeros beyond the image.
+
+    From an image, whose pixels begin at `begin`, into columns; or with `adds` from columns, added to the pixels that they saw.
+    """
     channels, r, s = window
-    _, height, width = image.shape
+    height, width = image
     at = 0
     for c in range(channels):
         for i in range(r):
@@ -153,47 +160,35 @@ def _lay_columns(columns, image, channel, window, table, first, rows, wo):  # ty
                 ahead = j * table[2, 1] - table[1, 1]
                 low, high = _seen(ahead, table[0, 1], width, wo)
                 for y in range(first, first + rows):
-                    line = columns[at : at + wo]
-                    at += wo
                     row = y * table[0, 0] + i * table[2, 0] - table[1, 0]
-                    if row < 0 or row >= height:
-                        line[:] = 0
-                        continue
-                    line[:low] = 0
-                    line[high:] = 0
-                    to, pixels = line[low:high], image[channel + c, row, low * table[0, 1] + ahead :]
-                    if table[0, 1] == 1:
-                        for k in range(len(to)):
-                            to[k] = pixels[k]
-                    else:
-                        for k in range(len(to)):
-                            to[k] = pixels[k * table[0, 1]]
+                    inside = 0 <= row < height
+                    if inside:
+                        pixel = begin + (c * height + row) * width + low * table[0, 1] + ahead
+                        _line(to, source, adds, at + low, pixel, high - low, table[0, 1])
+                    if not adds:
+                        to[at : at + (low if inside else wo)] = 0
+                        to[at + high : at + wo] = 0
+                    at += wo
 
 
 @kernel
-def _add_columns(image, columns, channel, window, table, first, rows, wo):  # type: ignore[no-untyped-def]
-    """Each tap's row of the band added to the pixels that it saw."""
-    channels, r, s = window
-    _, height, width = image.shape
-    at = 0
-    for c in range(channels):
-        for i in range(r):
-            for j in range(s):
-                ahead = j * table[2, 1] - table[1, 1]
-                low, high = _seen(ahead, table[0, 1], width, wo)
-                for y in range(first, first + rows):
-                    line = columns[at : at + wo]
-                    at += wo
-                    row = y * table[0, 0] + i * table[2, 0] - table[1, 0]
-                    if row < 0 or row >= height:
-                        continue
-                    from_, pixels = line[low:high], image[channel + c, row, low * table[0, 1] + ahead :]
-                    if table[0, 1] == 1:
-                        for k in range(len(from_)):
-                            pixels[k] += from_[k]
-                    else:
-                        for k in range(len(from_)):
-                            pixels[k * table[0, 1]] += from_[k]
+def _line(to, source, adds, column, pixel, count, stride):  # type: ignore[no-untyped-def]
+    if adds:
+        line, pixels = source[column : column + count], to[pixel:]
+        if stride == 1:
+            for k in range(len(line)):
+                pixels[k] += line[k]
+        else:
+            for k in range(len(line)):
+                pixels[k * stride] += line[k]
+    else:
+        line, pixels = to[column : column + count], source[pixel:]
+        if stride == 1:
+            for k in range(len(line)):
+                line[k] = pixels[k]
+        else:
+            for k in range(len(line)):
+                line[k] = pixels[k * stride]
 
 
 @kernel

@@ -2,9 +2,10 @@
 
 Each image is first laid into a frame of zeros, so that no tap can miss. Then every product that is wanted lies at a sum of
 offsets: of the pixel, of the tap, of the group. The derivative by the input is a convolution again, of the framed
-cotangent with the weights turned round; with a stride it falls apart into stride x stride convolutions, each of which
-fills one pixel in so many and uses only the taps that can reach it. Without a stride it is taken the other way round, where
-that is faster: each cotangent is spread over the pixels of its window, and needs no frame (`conv_spread`, `conv_images`).
+cotangent with the weights turned round; with a stride it falls apart into stride x stride convolutions of it, phases, each
+of which fills one pixel in so many and uses only the taps that can reach it. Without a stride it is taken the other way
+round, where that is faster: each cotangent is spread over the pixels of its window, and needs no frame (`conv_spread`,
+`conv_images`).
 
 The ways differ in what lies along a vector's lanes:
 
@@ -28,7 +29,7 @@ import numpy as np
 
 from minigrad.jit import get_num_threads
 from minigrad.kernels import conv_filters, conv_images, conv_pixels, conv_spread
-from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, offsets
+from minigrad.kernels.frames import Array, Frame, Geometry, Places, offsets
 from minigrad.kernels.packing import Source
 from minigrad.kernels.vector import machine_lanes
 
@@ -57,8 +58,8 @@ def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> Non
         conv_images.by_input(dx, g, w, geometry)
         return
     nothing = _nothing(dx.shape[1], dx.dtype)
-    for each in _input_plan(way, dx.shape, g.shape, w.shape, geometry, dx.dtype, machine_lanes(), get_num_threads()):
-        each.run(dx, g, w, nothing)
+    plan = _input_plan(way, dx.shape, g.shape, w.shape, geometry, dx.dtype, machine_lanes(), get_num_threads())
+    plan.run(dx, g, w, nothing)
 
 
 def by_weight(way: str, dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
@@ -91,53 +92,54 @@ def _forward_plan(
     frame = Frame(x[2] + 2 * padding[0], x[3] + 2 * padding[1], *padding)
     inner = offsets(channels, np.arange(r) * dilation[0], np.arange(s) * dilation[1], frame)
     source = Source(np.arange(len(inner)), filters, len(inner), groups, filters * len(inner))
-    return _plan(way, out, x, source, inner, Places(frame, (out[2], out[3]), (0, 0), (1, 1), stride), dtype, lanes)
+    places = Places(frame, (out[2], out[3]), (0, 0), (1, 1), stride)
+    return _plan(way, out, x, [conv_filters.Phase(source, inner, places)], dtype, lanes)
 
 
 @functools.lru_cache(maxsize=1024)
 def _input_plan(
     way: str, dx: Shape, g: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int
-) -> tuple[_Correlation, ...]:
-    """One for each phase of the stride that has pixels."""
+) -> _Correlation:
+    """Of each phase of the stride that has pixels."""
     stride, groups = geometry.stride, geometry.groups
     if way == "filters" and stride == (1, 1):
-        return (conv_spread.Spreading.of(dx, g, w, geometry, dtype, lanes),)
+        return conv_spread.Spreading.of(dx, g, w, geometry, dtype, lanes)
     filters, window = w[0] // groups, w[1] * w[2] * w[3]
-    plans = []
-    for phase in itertools.product(range(min(stride[0], dx[2])), range(min(stride[1], dx[3]))):
-        rows, columns, inner, frame, size = _reach(phase, dx[2:], g[2:], filters, w[2:], geometry[:3])
-        taps = np.arange(w[2] * w[3]).reshape(w[2:])[rows, columns].reshape(-1)
+    reaches = [_reaches(*each) for each in zip(dx[2:], g[2:], w[2:], *geometry[:3], strict=True)]
+    (down, top, height), (along, left, width) = reaches
+    frame, phases = Frame(height, width, top, left), []
+    for (a, y), (b, x) in itertools.product(enumerate(down), enumerate(along)):
+        taps = np.arange(w[2] * w[3]).reshape(w[2:])[y.taps, x.taps].reshape(-1)
         at = (np.arange(filters)[:, None] * window + taps).reshape(-1)
-        source = Source(at, w[1], w[2] * w[3], groups, filters * window)
-        plans.append(_plan(way, dx, g, source, inner, Places(frame, size, phase, stride, (1, 1)), dtype, lanes))
-    return tuple(plans)
+        inner = offsets(filters, y.steps + top, x.steps + left, frame)
+        places = Places(frame, (y.pixels, x.pixels), (a, b), stride, (1, 1))
+        phases.append(conv_filters.Phase(Source(at, w[1], w[2] * w[3], groups, filters * window), inner, places))
+    return _plan(way, dx, g, phases, dtype, lanes)
 
 
-def _plan(
-    way: str, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int
-) -> _Correlation:
-    if way == "pixels":
-        return conv_pixels.Correlation.of(out, x, source, inner, places, dtype, lanes)
-    return conv_filters.Correlation.of(out, x, source, inner, places, dtype, lanes)
+def _plan(way: str, out: Shape, x: Shape, phases: list[conv_filters.Phase], dtype: Type, lanes: int) -> _Correlation:
+    if way == "pixels":  # without a stride, so of one phase
+        return conv_pixels.Correlation.of(out, x, *phases[0], dtype, lanes)
+    return conv_filters.Correlation.of(out, x, phases, dtype, lanes)
 
 
 class _Reach(NamedTuple):
-    """Which taps reach one phase of the input, from which places of the framed cotangent, for how many pixels."""
+    """Which taps reach one phase of an axis, from how far ahead in the cotangent, and how many pixels it has."""
 
-    rows: slice
-    columns: slice
-    inner: Array
-    frame: Frame
-    size: Pair
+    taps: slice
+    steps: Array
+    pixels: int
 
 
-def _reach(phase: Pair, image: Shape, size: Shape, filters: int, window: Shape, geometry: tuple[Pair, Pair, Pair]) -> _Reach:
-    reach = [_reaching(*each) for each in zip(phase, window, *geometry, strict=True)]
-    count = [-(-(n - a) // s) for n, a, s in zip(image, phase, geometry[0], strict=True)]
-    (rows, steps_y), (columns, steps_x) = reach
-    frame = _frame_for(size, (steps_y, steps_x), count)
-    inner = offsets(filters, steps_y + frame.top, steps_x + frame.left, frame)
-    return _Reach(rows, columns, inner, frame, (count[0], count[1]))
+def _reaches(image: int, size: int, window: int, stride: int, padding: int, dilation: int) -> tuple[list[_Reach], int, int]:
+    """All phases; where the cotangent begins in a frame in which every step from every pixel ends, and that frame's length."""
+    found = [
+        _Reach(*_reaching(phase, window, stride, padding, dilation), -(-(image - phase) // stride))
+        for phase in range(min(stride, image))
+    ]
+    before = max(0, *(-int(each.steps.min(initial=0)) for each in found))
+    after = max(0, *(int(each.steps.max(initial=0)) + each.pixels - size for each in found))
+    return found, before, size + before + after
 
 
 def _reaching(phase: int, window: int, stride: int, padding: int, dilation: int) -> tuple[slice, Array]:
@@ -148,10 +150,3 @@ def _reaching(phase: int, window: int, stride: int, padding: int, dilation: int)
         return slice(0), distance[:0]
     every = int(touching[1] - touching[0]) if len(touching) > 1 else 1
     return slice(int(touching[0]), int(touching[-1]) + 1, every), distance[touching] // stride
-
-
-def _frame_for(size: tuple[int, ...], steps: tuple[Array, Array], count: list[int]) -> Frame:
-    """The frame around a cotangent in which every step from every pixel ends."""
-    before = [max(0, -int(step.min(initial=0))) for step in steps]
-    after = [max(0, int(step.max(initial=0)) + n - length) for step, n, length in zip(steps, count, size, strict=True)]
-    return Frame(size[0] + before[0] + after[0], size[1] + before[1] + after[1], before[0], before[1])

@@ -7,18 +7,21 @@ is calculated filter by filter must be turned round on its way into (N, F, H, W)
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.jit import get_num_threads, kernel, prange
 from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, lay, offsets, shares
+from minigrad.kernels.lanes import Transpose
 from minigrad.kernels.memory import empty
 from minigrad.kernels.packing import Packing, Source, pack
-from minigrad.kernels.turning import turn
-from minigrad.kernels.vector import Block, machine_lanes, registers, run
+from minigrad.kernels.program import handles_of
+from minigrad.kernels.vector import Block, copy_row, machine_lanes, registers, run
 
-__all__ = ["Correlation", "weight"]
+__all__ = ["Correlation", "Phase", "weight"]
 
 Shape = tuple[int, ...]
 Type = np.dtype[Any]
@@ -31,35 +34,61 @@ _CHAIN = 512
 _BAND = 1 << 15
 
 
-class Correlation(NamedTuple):
-    """``out[n, f, first + spacing * t] = bias[f] + sum over k of weights[k, f] * source[n, step * t + inner[k]]``, framed."""
+class Phase(NamedTuple):
+    """What fills one pixel in so many: weights, how far ahead each of them sees, and which pixels these are."""
 
-    block: Block
-    packing: Packing
+    source: Source
+    inner: Array
+    places: Places
+
+
+class Correlation(NamedTuple):
+    """``out[n, f, first + spacing * t] = bias[f] + sum over k of weights[k, f] * source[n, step * t + inner[k]]``, framed.
+
+    Several phases fill all pixels together; they share the frame, the spacing and the step.
+    """
+
+    blocks: tuple[Block, ...]
+    packings: tuple[Packing, ...]
     inner: Array
     parts: Array
+    phases: Array
     sizes: Array
+    turn: Transpose
 
     @classmethod
-    def of(cls, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int) -> Correlation:
+    def of(cls, out: Shape, x: Shape, phases: Sequence[Phase], dtype: Type, lanes: int) -> Correlation:
         """For arrays of these shapes."""
-        frame, count, first, spacing, step = places
-        block = _block_of_pixels(source.outputs, count, step[1], dtype, lanes)
-        packing = Packing.of(source, block.width)
-        parts = shares(out[0] * packing.shape[0] * packing.shape[1])
-        sizes = np.array([*frame, *count, *first, *spacing, *step, block.rows, block.columns])
-        return cls(block, packing, inner, parts, sizes)
+        frame, _, _, spacing, step = phases[0].places
+        blocks = tuple(_block_of_pixels(each.source.outputs, each.places.size, step[1], dtype, lanes) for each in phases)
+        packings = tuple(Packing.of(each.source, blocks[0].width) for each in phases)
+        taps = np.cumsum([0, *(len(each.inner) for each in phases)])
+        weights = np.cumsum([0, *(math.prod(each.shape) for each in packings)])
+        table = [
+            [*each.places.size, *each.places.first, block.rows, block.columns, taps[i], taps[i + 1], weights[i]]
+            for i, (each, block) in enumerate(zip(phases, blocks, strict=True))
+        ]
+        groups, many, _, width = packings[0].shape
+        rows, area = max(each.places.size[0] for each in phases), max(block.rows * block.columns for block in blocks)
+        ahead = max(block.rows for block in blocks) - 1
+        sizes = np.array([*frame, *spacing, *step, groups, many, width, rows, area, ahead])
+        inner, turn = np.concatenate([each.inner for each in phases]), Transpose(lanes * 4 // dtype.itemsize, dtype.name)
+        return cls(blocks, packings, inner, shares(out[0] * groups * many), np.array(table), sizes, turn)
 
     def run(self, out: Array, source: Array, w: Array, bias: Array) -> None:
         """Run it; all arrays in row order."""
-        _pixels(out, source, pack(w, self.packing), bias, self.inner, self.parts, self.sizes, self.block.handle)
+        weights = [pack(w, packing).reshape(-1) for packing in self.packings]
+        flat = weights[0] if len(weights) == 1 else np.concatenate(weights)
+        handles = handles_of(self.blocks), self.turn.handle
+        _pixels(out, source, flat, bias, self.inner, self.parts, self.phases, self.sizes, *handles)
 
 
 def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     """The derivative by the weight: each thread sums over its images, then the threads' sums are added in turn."""
     plan = _weight_plan(dw.shape, g.shape, x.shape, geometry, dw.dtype, machine_lanes(), get_num_threads())
     total = empty(plan.total, dw.dtype)
-    _sum_weight(total, x, g, plan.parts, plan.inner, plan.lines, plan.sizes, plan.block.handle)
+    handles = plan.block.handle, Transpose(machine_lanes() * 4 // dw.itemsize, dw.dtype.name).handle
+    _sum_weight(total, x, g, plan.parts, plan.inner, plan.lines, plan.sizes, *handles)
     _add_up(dw.reshape(len(dw), -1), total)
 
 
@@ -100,7 +129,7 @@ def _vectors(outputs: int, dtype: np.dtype[Any], machine: int) -> tuple[int, int
 
 def _tile_size(vectors: int) -> int:
     """How many scalars a tile may have: its accumulators, its vectors and one scalar fit the registers."""
-    return (registers() - 3 - vectors) // vectors
+    return (registers() - 1 - vectors) // vectors
 
 
 @functools.lru_cache(maxsize=1024)
@@ -110,15 +139,18 @@ def _block_of_pixels(outputs: int, count: Pair, step: int, dtype: np.dtype[Any],
     What a tile loads for each of its sums costs about as much as one multiply-add and a half.
     """
     lanes, vectors = _vectors(outputs, dtype, machine)
-    most = _tile_size(vectors)
 
-    def cycles(rows: int, columns: int) -> float:
-        return -(-count[0] // rows) * -(-count[1] // columns) * (rows * columns * vectors + 1.5)
+    def blocks(vectors: int) -> Iterator[Block]:
+        most = _tile_size(vectors)
+        for columns in range(max(1, min(most, count[1]) // 3), min(most, count[1]) + 1):
+            yield Block(max(1, min(most // columns, count[0])), columns, step, lanes, vectors, dtype.name)
 
-    widths = range(max(1, min(most, count[1]) // 3), min(most, count[1]) + 1)
-    sizes = [(max(1, min(most // columns, count[0])), columns) for columns in widths]
-    rows, columns = min(sizes, key=lambda size: cycles(*size))
-    return Block(rows, columns, step, lanes, vectors, dtype.name)
+    def cycles(block: Block) -> float:
+        tiles = -(-count[0] // block.rows) * -(-count[1] // block.columns) * -(-outputs // block.width)
+        return tiles * (block.rows * block.columns * block.vectors + 1.5)
+
+    # Of equal ones that with fewer vectors, which reads fewer weights.
+    return min((block for some in range(1, vectors + 1) for block in blocks(some)), key=cycles)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -131,109 +163,113 @@ def _block_of_taps(filters: int, width: int, dilation: int, dtype: np.dtype[Any]
 
 
 @kernel(parallel=True)
-def _pixels(out, source, weights, bias, inner, shares, sizes, block):  # type: ignore[no-untyped-def]
-    fh, fw, top, left, ho, wo = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
-    ay, ax, ty, tx, sy, sx, rows, columns = sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11], sizes[12], sizes[13]
-    groups, blocks, _, width = weights.shape
-    outputs, channels = out.shape[1] // groups, source.shape[1] // groups
-    band = max(1, _BAND // (rows * wo * width * source.itemsize))  # rows of tiles whose results are kept together
+def _pixels(out, source, weights, bias, inner, shares, phases, sizes, blocks, turn):  # type: ignore[no-untyped-def]
     for part in prange(len(shares) - 1):
-        frame = np.zeros(source.shape[1] * fh * fw, source.dtype)
-        begun = np.empty((rows * columns, width), source.dtype)
-        tile, sums = np.empty((rows * columns, width), source.dtype), np.empty((band * rows * wo, width), source.dtype)
-        starts = np.empty(rows, np.int64)
-        image = -1
-        for unit in range(shares[part], shares[part + 1]):
-            n, group, b = unit // (groups * blocks), unit // blocks % groups, unit % blocks
-            if n != image:
-                lay(frame, 0, fh, fw, top, left, source[n])
-                image = n
-            start, first, some = group * channels * fh * fw, group * outputs + b * width, min(width, outputs - b * width)
-            begun[:] = 0
-            for f in range(some):
-                begun[:, f] = bias[first + f]
-            for y in range(0, ho, band * rows):
-                top_row = min(y, ho - rows)
-                for down in range(y, min(ho, y + band * rows), rows):
-                    down = min(down, ho - rows)  # the last tile overlaps the one before it
-                    for r in range(rows):
-                        starts[r] = (down + r) * sy * fw
-                    for x in range(0, wo, columns):
-                        x = min(x, wo - columns)
-                        at = (down - top_row) * wo + x
-                        if rows == 1:
-                            here = sums[at : at + columns]
-                            here[:] = begun
-                            _add_taps(block, here, frame, start + x * sx, inner, starts, weights[group, b])
-                        else:
-                            tile[:] = begun
-                            _add_taps(block, tile, frame, start + x * sx, inner, starts, weights[group, b])
-                            for r in range(rows):
-                                sums[at + r * wo : at + r * wo + columns] = tile[r * columns : (r + 1) * columns]
-                bottom_row = min(ho, y + band * rows)
-                _store(out, n, first, some, sums, top_row, bottom_row, wo, ay, ax, ty, tx)
+        _share_of_pixels(shares[np.int64(part) :], out, source, weights, bias, inner, phases, sizes, blocks, turn)
 
 
 @kernel
-def _add_taps(block, tile, frame, start, inner, starts, weights):  # type: ignore[no-untyped-def]
+def _share_of_pixels(span, out, source, weights, bias, inner, phases, sizes, blocks, turn):  # type: ignore[no-untyped-def]
+    """One thread's units, blocks of filters of an image: some rows of all phases are made, then turned into planes."""
+    fh, fw, spacing, groups, many, width = sizes[0], sizes[1], sizes[4], sizes[8], sizes[9], sizes[10]
+    _, planes, height, wide = out.shape
+    outputs, line = planes // groups, wide * width
+    ahead = sizes[13]
+    band = max(1, _BAND // ((ahead + 1) * spacing * line * source.itemsize)) * (ahead + 1)
+    frame = np.zeros(source.shape[1] * fh * fw, source.dtype)
+    begun, tile = np.zeros((sizes[12], width), source.dtype), np.empty(sizes[12] * width, source.dtype)
+    sums, flat = np.empty((band + 2 * ahead) * spacing * line, source.dtype), out.reshape(-1)
+    image = -1
+    for unit in range(span[0], span[1]):
+        n, group, b = unit // (groups * many), unit // many % groups, unit % many
+        if n != image:
+            lay(frame, 0, fh, fw, sizes[2], sizes[3], source[n])
+            image = n
+        start, first = group * source.shape[1] // groups * fh * fw, group * outputs + b * width
+        some = min(width, outputs - b * width)
+        for f in range(some):
+            begun[:, f] = bias[first + f]
+        for f in range(some, width):
+            begun[:, f] = 0
+        squares = np.array([width, height * wide, some])
+        for y in range(0, sizes[11], band):
+            for p in range(len(phases)):
+                own = weights[phases[p, 8] + (group * many + b) * (phases[p, 7] - phases[p, 6]) * width :]
+                _rows(sums, wide, y, band, tile, begun.reshape(-1), frame, start, own, inner, phases[p], sizes, blocks[p])
+            pixels = (min((y + band) * spacing, height) - y * spacing) * wide
+            to = ((n * planes + first) * height + y * spacing) * wide
+            run(turn, flat[to:], sums, ahead * spacing * line, squares, pixels, squares, sums)
+
+
+@kernel
+def _rows(sums, wide, y, band, tile, begun, frame, start, weights, inner, phase, sizes, block):  # type: ignore[no-untyped-def]
+    """Some rows of a phase, tile by tile; a tile may reach beyond these, for which there is room before and behind."""
+    ty, tx, sy, sx, width, ahead = sizes[4], sizes[5], sizes[6], sizes[7], sizes[10], sizes[13]
+    ho, wo, rows, columns, line = phase[0], phase[1], phase[4], phase[5], wide * sizes[10]
+    starts = np.empty(rows, np.int64)
+    own = inner[phase[6] : phase[7]]
+    for down in range(y, min(y + band, ho), rows):
+        down = min(down, ho - rows)  # the last tile overlaps the one before it
+        for r in range(rows):
+            starts[r] = (down + r) * sy * sizes[1]
+        for x in range(0, wo, columns):
+            x = min(x, wo - columns)
+            at = ((down - y + ahead) * ty + phase[2]) * line + (phase[3] + x * tx) * width
+            if rows == 1 and tx == 1:
+                copy_row(sums, at, begun, 0, columns * width, 0)
+                _add_taps(block, sums[at:], frame, start + x * sx, own, starts, weights, width)
+                continue
+            copy_row(tile, 0, begun, 0, rows * columns * width, 0)
+            _add_taps(block, tile, frame, start + x * sx, own, starts, weights, width)
+            long = columns if tx == 1 else 1  # so many pixels lie side by side
+            for r in range(rows):
+                for c in range(0, columns, long):
+                    to = at + r * ty * line + c * tx * width
+                    copy_row(sums, to, tile, (r * columns + c) * width, long * width, 0)
+
+
+@kernel
+def _add_taps(block, tile, frame, start, inner, starts, weights, width):  # type: ignore[no-untyped-def]
     """A chunk of taps is summed by itself before it is added: a long chain of sums rounds more."""
     for k in range(0, len(inner), _CHAIN):
-        run(block, tile, frame, start, inner[k:], min(_CHAIN, len(inner) - k), starts, weights[k:])
-
-
-@kernel
-def _store(out, n, first, some, sums, top, bottom, wo, ay, ax, ty, tx):  # type: ignore[no-untyped-def]
-    """Rows of pixels, filter by filter, into their planes: in one piece where planes have no other pixels between them."""
-    _, filters, height, width = out.shape
-    planes, flat = out.reshape(-1), sums.reshape(-1)
-    plane = (n * filters + first) * height * width
-    if tx == 1 and ty == 1:
-        turn(planes, plane + top * width, height * width, flat, 0, sums.shape[1], (bottom - top) * wo, some)
-        return
-    for y in range(top, bottom):
-        place = plane + (ay + y * ty) * width + ax
-        _spread(planes, place, height * width, tx, sums[(y - top) * wo : (y - top + 1) * wo], some)
-
-
-@kernel
-def _spread(planes, place, plane, step, tile, filters):  # type: ignore[no-untyped-def]
-    """(pixels, filters) into planes, pixels `step` apart."""
-    for f in range(filters):
-        at = np.uint64(place + f * plane)
-        for c in range(len(tile)):
-            planes[at] = tile[c, f]
-            at += np.uint64(step)
+        run(block, tile, frame, start, inner[k:], min(_CHAIN, len(inner) - k), starts, weights[k * width :])
 
 
 @kernel(parallel=True, work=1)
-def _sum_weight(total, x, g, shares, inner, lines, sizes, block):  # type: ignore[no-untyped-def]
+def _sum_weight(total, x, g, shares, inner, lines, sizes, block, turn):  # type: ignore[no-untyped-def]
+    for part in prange(len(shares) - 1):
+        _share_of_sums(total[np.int64(part)], shares[np.int64(part) :], x, g, inner, lines, sizes, block, turn)
+
+
+@kernel
+def _share_of_sums(total, span, x, g, inner, lines, sizes, block, turn):  # type: ignore[no-untyped-def]
+    """One thread's images, some together; cotangents are turned round, so that filters lie side by side."""
     together, fh, fw, top, left, rows = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
-    _, groups, blocks, taps, width = total.shape
-    pixels = g.shape[2] * g.shape[3]
+    groups, blocks, taps, width = total.shape
+    pixels, image = g.shape[2] * g.shape[3], x.shape[1] * fh * fw
     filters, channels = g.shape[1] // groups, x.shape[1] // groups
     tile = rows * (taps // len(lines))
-    for part in prange(len(shares) - 1):
-        image = x.shape[1] * fh * fw
-        frames = np.zeros(together * image, x.dtype)
-        turned = np.zeros((together * pixels, width), g.dtype)
-        total[part] = 0
-        for n in range(shares[part], shares[part + 1], together):
-            images = min(together, shares[part + 1] - n)
-            for i in range(images):
-                lay(frames, i * image, fh, fw, top, left, x[n + i])
-            for group in range(groups):
-                for b in range(blocks):
-                    first = group * filters + b * width
-                    some = min(width, filters - b * width)
-                    for i in range(images):
-                        _turn(turned[i * pixels : (i + 1) * pixels], g[n + i, first : first + some])
-                    for f in range(some, width):
-                        turned[:, f] = 0
-                    start = group * channels * fh * fw
-                    for t in range(len(lines) // rows):
-                        sums = total[part, group, b, t * tile : (t + 1) * tile]
-                        some_lines = lines[t * rows : (t + 1) * rows]
-                        run(block, sums, frames, start, inner, images * pixels, some_lines, turned)
+    frames = np.zeros(together * image, x.dtype)
+    turned, flat = np.zeros((together * pixels, width), g.dtype), g.reshape(-1)
+    squares = np.array([pixels, width, pixels])
+    total[:] = 0
+    for n in range(span[0], span[1], together):
+        images = min(together, span[1] - n)
+        for i in range(images):
+            lay(frames, i * image, fh, fw, top, left, x[n + i])
+        for group in range(groups):
+            for b in range(blocks):
+                first = group * filters + b * width
+                some = min(width, filters - b * width)
+                for i in range(images):
+                    at = ((n + i) * groups * filters + first) * pixels
+                    run(turn, turned[i * pixels :], flat, at, squares, some, squares, flat)
+                for f in range(some, width):
+                    turned[:, f] = 0
+                start = group * channels * fh * fw
+                for t in range(len(lines) // rows):
+                    sums = total[group, b, t * tile : (t + 1) * tile]
+                    run(block, sums, frames, start, inner, images * pixels, lines[t * rows : (t + 1) * rows], turned)
 
 
 @kernel(parallel=True)
@@ -249,14 +285,3 @@ def _add_up(dw, total):  # type: ignore[no-untyped-def]
                 dw[first + f, k] = total[0, group, b, k, f]
                 for part in range(1, threads):
                     dw[first + f, k] += total[part, group, b, k, f]
-
-
-@kernel
-def _turn(turned, planes):  # type: ignore[no-untyped-def]
-    """(F, Ho, Wo) -> (Ho * Wo, F)."""
-    filters, height, width = planes.shape
-    for f in range(filters):
-        for y in range(height):
-            line = planes[f, y]
-            for x in range(width):
-                turned[y * width + x, f] = line[x]

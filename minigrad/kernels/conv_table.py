@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from minigrad.kernels.frames import Geometry, Pair
 from minigrad.kernels.winograd_matrices import LARGEST
-from minigrad.kernels.winograd_tiles import products
+from minigrad.kernels.winograd_tiles import points_of, products
 
-__all__ = ["ALGORITHMS", "DIRECT", "Task", "choose", "limits"]
+__all__ = ["ALGORITHMS", "Task", "choose", "limits"]
 
 
 class Task(NamedTuple):
@@ -49,9 +49,10 @@ class Task(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """An algorithm: which tasks it can do, in words too, and for which it is the fastest."""
+    """A way to calculate, and of which algorithm: which tasks it can do, in words too, and for which it is the fastest."""
 
     name: str
+    algorithm: str
     can: Callable[[Task], bool]
     pays: Callable[[Task], bool]
     limits: str = ""
@@ -70,16 +71,24 @@ _MOST_DOTS = 20_000
 
 
 def _by_images(task: Task) -> float:
-    """Cycles for each number of the result, by weight for each of the cotangent: products, and turning both sides.
+    """Cycles for each number of the result, by weight for each of the cotangent: products, and turning both sides."""
+    return _in_lanes(task, task.filters * math.prod(task.size) * task.channels * math.prod(task.window))
 
-    A block's images must stay in the cache, in lanes.
-    """
+
+def _by_tiles(task: Task) -> float:
+    """Likewise, in tiles: what is done for each point of a channel, and of a filter, takes as long as four products."""
+    points = math.prod(points_of(n, taps) for n, taps in zip(task.size, task.window, strict=True))
+    return _in_lanes(task, points * (task.channels * task.filters + 4 * (task.channels + task.filters)))
+
+
+def _in_lanes(task: Task, vectors: int) -> float:
+    """For so many multiply-adds of vectors. A block's images must stay in the cache, in lanes."""
     source, result = task.channels * math.prod(task.image), task.filters * math.prod(task.size)
     most = _MOST_IN_LANES * (2 if task.kind == "weight" else 1)  # which only reads
     if task.geometry.groups * (source + result) * task.lanes > most:
         return math.inf
     filled = task.batch / (-(-task.batch // task.lanes) * task.lanes)
-    cycles = result * task.channels * math.prod(task.window) + _TURNING * (source + result)
+    cycles = vectors + _TURNING * (source + result)
     return cycles / task.lanes / filled / (source if task.kind == "input" else result)
 
 
@@ -104,8 +113,15 @@ def _by_filters(task: Task) -> float:
     return 1.1 * task.taps / task.lanes / filled + (2.0 if task.kind == "weight" else 4.0)
 
 
+_WINDOWS = "stride 1 and dilation 1, windows up to 7, not 1x1"
+
+
 def _winograd_can(task: Task) -> bool:
     return _plain(task) and task.geometry.dilation == (1, 1) and 2 <= max(task.window) < LARGEST
+
+
+def _winograd_in_lanes_can(task: Task) -> bool:
+    return _winograd_can(task) and task.kind == "forward"
 
 
 def _winograd_pays(task: Task) -> bool:
@@ -133,30 +149,37 @@ def _columns_pay(task: Task) -> bool:
     return task.kind == "input" and (phases >= 9 or (phases >= 4 and task.channels <= 4 and task.geometry.groups == 1))
 
 
+def _direct(task: Task) -> float:
+    return min(_by_images(task), _by_pixels(task), _by_filters(task))
+
+
 _TABLE: tuple[_Row, ...] = (
-    _Row("winograd", _winograd_can, _winograd_pays, "stride 1 and dilation 1, windows up to 7, not 1x1"),
-    _Row("im2col", lambda task: True, _columns_pay),
-    _Row("fft", lambda task: True, lambda task: False),  # for large windows, on request only: it rounds more
-    _Row("images", _plain, lambda task: _by_images(task) < min(_by_pixels(task), _by_filters(task)), "stride 1"),
-    _Row("pixels", _plain, lambda task: _by_pixels(task) < _by_filters(task), "stride 1"),
-    _Row("filters", lambda task: True, lambda task: True),
+    _Row("winograd-channels", "winograd", _winograd_can, _winograd_pays, _WINDOWS),
+    _Row("im2col", "im2col", lambda task: True, _columns_pay),
+    _Row("fft", "fft", lambda task: True, lambda task: False),  # for large windows, on request only: it rounds more
+    _Row("winograd-images", "winograd", _winograd_in_lanes_can, lambda task: _by_tiles(task) < _direct(task), _WINDOWS),
+    _Row("images", "direct", _plain, lambda task: _by_images(task) <= _direct(task), "stride 1"),
+    _Row("pixels", "direct", _plain, lambda task: _by_pixels(task) <= _direct(task), "stride 1"),
+    _Row("filters", "direct", lambda task: True, lambda task: True),
 )
 
-#: The ways of the direct algorithm, which takes each product of a tap and a pixel once.
-DIRECT = ("images", "pixels", "filters")
-#: What may be asked for: an algorithm, or one way of the direct one.
-ALGORITHMS = ("direct", *(row.name for row in _TABLE))
+#: What may be asked for: an algorithm, or one way of it.
+ALGORITHMS = tuple(dict.fromkeys(["direct", *(row.algorithm for row in _TABLE), *(row.name for row in _TABLE)]))
 
 
 @functools.lru_cache(maxsize=4096)
 def choose(task: Task, asked: str | None = None) -> str:
-    """The row that is taken; one that was asked for and can't do the task (a derivative's) gives way to the direct ones."""
+    """The first way that can do the task and pays; of what was asked for, and can do it, one is taken even if none pays.
+
+    What was asked for and can't do a derivative gives way to the direct ones.
+    """
     able = [row for row in _TABLE if row.can(task)]
-    if any(row.name == asked for row in able):
-        return str(asked)
-    return next(row.name for row in able if (asked is None or row.name in DIRECT) and row.pays(task))
+    wanted = [row for row in able if asked in (row.name, row.algorithm)]
+    wanted = wanted or [row for row in able if asked is None or row.algorithm == "direct"]
+    return next((row for row in wanted if row.pays(task)), wanted[0]).name
 
 
 def limits(algorithm: str, task: Task) -> str:
     """In words, what the algorithm is limited to, if it can't do the task; else nothing."""
-    return next((row.limits for row in _TABLE if row.name == algorithm and not row.can(task)), "")
+    rows = [row for row in _TABLE if algorithm in (row.name, row.algorithm)]
+    return "" if any(row.can(task) for row in rows) else next((row.limits for row in rows), "")

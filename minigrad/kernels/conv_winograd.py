@@ -24,18 +24,16 @@ import numpy as np
 
 from minigrad.jit import get_num_threads, interpreted, kernel, prange
 from minigrad.kernels.conv_winograd_weight import by_weight
-from minigrad.kernels.frames import Array, Geometry, Pair
+from minigrad.kernels.frames import Array, Geometry, Pair, not_finite, room_for
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
 from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import transforms
 from minigrad.kernels.winograd_points import (
-    Spread,
+    Tiles,
     distance,
-    not_finite,
-    room_for,
     size_of_chunks,
-    spread,
-    spreading,
+    tiles_of,
+    to_points,
     vectors_for,
 )
 from minigrad.kernels.winograd_tiles import Axis, regions, share, tiles_together
@@ -101,7 +99,7 @@ def _share_of_tiles(part, out, source, weights, ready, bias, points, scratch, do
     for group in range(groups):
         for row in range(first, end, rows):
             some = min(rows, end - row)
-            spread(0, 1, points, scratch, source, row, some, group, s)
+            to_points(0, 1, points, scratch, source, row, some, group, s)
             doubt[own] += _multiply(part, parts, out, weights, ready, bias, points, scratch, row, some, group, s, w)
 
 
@@ -243,7 +241,7 @@ def _correlation(
     dtype: np.dtype[Any],
     machine: int,
     plain: bool,  # whether micro-kernels are Python, which their handles are then
-) -> tuple[Spread, int, Windows]:
+) -> tuple[Tiles, int, Windows]:
     """The tables for one region, and how many rows of tiles are taken together."""
     y, x = transforms(down.step, window[0]), transforms(along.step, window[1])
     points, lanes = y.products * x.products, machine * 4 // dtype.itemsize
@@ -252,7 +250,7 @@ def _correlation(
     vector, tiles = vectors * lanes, rows * along.tiles
     together = share(tiles, (registers() - 3 - vectors) // vectors)
     room = -(-tiles // together) * together
-    s = spreading(source, inputs, down, along, (y.inputs, x.inputs), origin, size_of_chunks(inputs, lanes), room, lanes, dtype)
+    s = tiles_of(source, inputs, down, along, (y.inputs, x.inputs), origin, size_of_chunks(inputs, lanes), room, lanes, dtype)
     taps = window[0] * window[1]
     turned = -1 if across else 1
     block = Block(1, together, s.chunk, lanes, vectors, dtype.name)

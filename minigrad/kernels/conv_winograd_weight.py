@@ -8,19 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.jit import get_num_threads, interpreted, kernel, prange
-from minigrad.kernels.frames import Array, Geometry
+from minigrad.kernels.frames import Array, Geometry, not_finite, room_for
 from minigrad.kernels.vector import Block, machine_lanes, registers, run
 from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import transforms, transposed
 from minigrad.kernels.winograd_points import (
     CHUNK,
-    Spread,
+    Tiles,
     distance,
-    not_finite,
-    room_for,
     size_of_chunks,
-    spread,
-    spreading,
+    tiles_of,
+    to_points,
     vectors_for,
 )
 from minigrad.kernels.winograd_tiles import Axis, regions, share
@@ -56,8 +54,8 @@ def _sum_weight(dw, x, g, totals, x_points, g_points, scratch, doubt, group, row
     for row in range(0, end, rows):
         some = min(rows, end - row)
         for part in prange(parts):
-            spread(np.int64(part), parts, x_points, scratch[part], x, row, some, group, s)
-            spread(np.int64(part), parts, g_points, scratch[part], g, row, some, group, c)
+            to_points(np.int64(part), parts, x_points, scratch[part], x, row, some, group, s)
+            to_points(np.int64(part), parts, g_points, scratch[part], g, row, some, group, c)
         for part in prange(parts):
             _sums(np.int64(part), dw, totals, x_points, g_points, scratch[part], doubt, group, row, some, adds, s, p)
 
@@ -141,7 +139,7 @@ def _by_weight(
     dtype: np.dtype[Any],
     machine: int,
     plain: bool,
-) -> tuple[Spread, Spread, int, Products]:
+) -> tuple[Tiles, Tiles, int, Products]:
     """The tables for one region, and how many rows of tiles are taken together."""
     filters, channels, r, c = dw_shape
     filters //= geometry.groups
@@ -156,9 +154,9 @@ def _by_weight(
     room, most = rows * along.tiles, (registers() - 3 - vectors) // vectors
     together = next(n for n in range(min(most, chunk), 0, -1) if chunk % n == 0)
     top, left = geometry.padding
-    s = spreading(x_shape, channels, down, along, (y.inputs, x.inputs), (-top, -left), chunk, room, lanes, dtype)
+    s = tiles_of(x_shape, channels, down, along, (y.inputs, x.inputs), (-top, -left), chunk, room, lanes, dtype)
     maps = transposed(y.outputs), transposed(x.outputs)
-    cotangents = spreading(g_shape, filters, down, along, maps, (0, 0), vector, room, lanes, dtype)
+    cotangents = tiles_of(g_shape, filters, down, along, maps, (0, 0), vector, room, lanes, dtype)
     apart = distance(chunk * vector, lanes)
     block = Block(1, together, 1, lanes, vectors, dtype.name)
     return s, cotangents, rows, Products(

@@ -7,10 +7,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import get_num_threads, kernel
+from minigrad.jit import get_num_threads, interpreted, kernel
+from minigrad.kernels.memory import empty
 from minigrad.kernels.vector import copy_row
 
-__all__ = ["Array", "Frame", "Geometry", "Pair", "Places", "frame_of", "lay", "offsets", "output_length", "shares"]
+__all__ = [
+    "Array",
+    "Frame",
+    "Geometry",
+    "Pair",
+    "Places",
+    "frame_of",
+    "lay",
+    "not_finite",
+    "offsets",
+    "output_length",
+    "room_for",
+    "shares",
+]
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
@@ -78,3 +92,17 @@ def lay(frame, start, fh, fw, top, left, image):  # type: ignore[no-untyped-def]
     for c in range(channels):
         for y in range(height):
             copy_row(frame, start + (c * fh + top + y) * fw + left, pixels, (c * height + y) * width, width, 0)
+
+
+@kernel
+def not_finite(numbers):  # type: ignore[no-untyped-def]
+    """0, or NaN if there is an Inf or NaN among the numbers."""
+    total = numbers[0] * 0
+    for i in range(len(numbers)):
+        total += numbers[i] * 0
+    return total
+
+
+def room_for(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Memory for work; what lies there stays in lanes that nobody reads, but numpy would warn of its NaN."""
+    return np.zeros(shape, dtype) if interpreted() else empty(shape, dtype)

@@ -3,11 +3,14 @@
     Spread    tile[j + s * dilation, :] += sum over k of weights[k, s, :] * source[start + inner[k] + j]
     Scatter   tile[j + s * dilation, :] += sum over k of weights[k, s] * source[start + inner[k] + j * lanes + :]
     Turn      tile[rows[k, j] + i] = source[start + inner[k, i] + j] + weights[k, i]         (i, j < lanes; each k apart)
+    Transpose tile[c, r] = source[start + r, c]      for `count` rows and inner[2] columns; inner: how far apart source's rows
+                                                     lie, how far those of the tile, and the number of columns
     Fold      tile[i] = sum over the lanes of source[start + i * lanes + :]
 
 `Scatter` and `Spread` put numbers where a row of a window reaches from them, and multiply nothing with a border: lanes are
-images for the one, channels for the other. `Turn` brings images into lanes and back; `Fold` ends a sum that was taken lane
-by lane. They are called as `vector.run(shape.handle, ...)`; what they don't need of its arguments is not looked at.
+images for the one, channels for the other. `Turn` brings images into lanes and back, `Transpose` turns a matrix, `Fold` ends
+a sum that was taken lane by lane. They are called as `vector.run(shape.handle, ...)`; what they don't need of its arguments is
+not looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from minigrad.jit import interpreted
 from minigrad.kernels.micro import machine_code
 from minigrad.kernels.vector import Emitter
 
-__all__ = ["Fold", "Scatter", "Spread", "Turn"]
+__all__ = ["Fold", "Scatter", "Spread", "Transpose", "Turn"]
 
 Array = np.ndarray[Any, Any]
 
@@ -129,18 +132,82 @@ class Turn(NamedTuple):
                 to[at : at + n] = column + weights.reshape(-1)[k * n : (k + 1) * n] if self.plus else column
 
     def write(self, emit: Emitter) -> None:
-        """Distances that double: of two vectors the even pieces, and the odd ones."""
+        """Square by square."""
         n = self.lanes
         with emit.cgutils.for_range(emit.builder, emit.count) as inside:
             first = emit.times(inside.index, n)
             vectors = [emit.vector(emit.moved(emit.source, emit.entry(emit.inner, first, i)), 0) for i in range(n)]
-            for distance in _halves(n):
-                vectors = _exchanged(emit, vectors, distance)
+            vectors = _turned(emit, vectors)
             if self.plus:
                 plus = emit.vector(emit.moved(emit.weights, first), 0)
                 vectors = [emit.builder.fadd(vector, plus) for vector in vectors]
             for j, vector in enumerate(vectors):
                 emit.keep(vector, emit.moved(emit.tile, emit.entry(emit.rows, first, j)))
+
+
+class Transpose(NamedTuple):
+    """A matrix turned, by squares as wide as a vector; those at the end overlap the ones before, or are smaller."""
+
+    lanes: int
+    dtype: str
+
+    @property
+    def handle(self) -> Any:
+        """As a `vector.Block`'s."""
+        return self if interpreted() else _compiled(self)
+
+    def python(self, to: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
+        """One index for another."""
+        r, c = np.ogrid[:count, : inner[2]]
+        to.reshape(-1)[c * inner[1] + r] = source.reshape(-1)[start + r * inner[0] + c]
+
+    def write(self, emit: Emitter) -> None:
+        """The largest squares that fit, in two loops."""
+        b = emit.builder
+        from_step, to_step, columns = (emit.entry(emit.inner, i) for i in range(3))
+        least = b.select(b.icmp_signed("<", emit.count, columns), emit.count, columns)
+        done = b.append_basic_block("turned")
+        size = self.lanes
+        while size >= 1:
+            with b.if_then(b.icmp_signed(">=", least, emit.number(size))):
+                with emit.cgutils.for_range(b, _squares(emit, emit.count, size)) as down:
+                    r = _clipped(emit, down.index, size, emit.count)
+                    with emit.cgutils.for_range(b, _squares(emit, columns, size)) as along:
+                        c = _clipped(emit, along.index, size, columns)
+                        at = emit.moved(emit.source, b.add(b.mul(r, from_step), c))
+                        to = emit.moved(emit.tile, b.add(b.mul(c, to_step), r))
+                        _turn(emit, to, to_step, at, from_step, size)
+                b.branch(done)
+            size //= 2
+        b.branch(done)
+        b.position_at_end(done)
+
+
+def _squares(emit: Emitter, length: Any, size: int) -> Any:
+    """How many squares cover a length."""
+    return emit.builder.udiv(emit.builder.add(length, emit.number(size - 1)), emit.number(size))
+
+
+def _clipped(emit: Emitter, index: Any, size: int, length: Any) -> Any:
+    """Where a square begins, so that it ends within the length."""
+    b, last = emit.builder, emit.builder.sub(length, emit.number(size))
+    start = emit.times(index, size)
+    return b.select(b.icmp_signed("<", start, last), start, last)
+
+
+def _turn(emit: Emitter, to: Any, to_step: Any, source: Any, from_step: Any, size: int) -> None:
+    """One square."""
+    b, kind = emit.builder, emit.ir.VectorType(emit.scalar, size)
+    lines = [emit.load(emit.moved(source, b.mul(emit.number(i), from_step)), kind, emit.size) for i in range(size)]
+    for i, line in enumerate(_turned(emit, lines)):
+        emit.keep(line, emit.moved(to, b.mul(emit.number(i), to_step)))
+
+
+def _turned(emit: Emitter, vectors: list[Any]) -> list[Any]:
+    """A square of numbers turned round: vectors exchange halves, then quarters of these, and so on."""
+    for distance in _halves(len(vectors)):
+        vectors = _exchanged(emit, vectors, distance)
+    return vectors
 
 
 class Fold(NamedTuple):
@@ -177,7 +244,7 @@ def _halves(lanes: int) -> list[int]:
 
 def _exchanged(emit: Emitter, vectors: list[Any], distance: int) -> list[Any]:
     """Of vectors `distance` apart, what lies in the one's odd pieces of that length and in the other's even ones, exchanged."""
-    n, turned = emit.lanes, list(vectors)
+    n, turned = vectors[0].type.count, list(vectors)
     for i, one in enumerate(vectors):
         if not i & distance and i + distance < len(vectors):
             other = vectors[i + distance]
@@ -187,7 +254,7 @@ def _exchanged(emit: Emitter, vectors: list[Any], distance: int) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def _compiled(shape: Scatter | Spread | Turn | Fold) -> int:
+def _compiled(shape: Scatter | Spread | Turn | Transpose | Fold) -> int:
     """The address of a micro-kernel."""
     write: Callable[[Any, Any], None] = lambda builder, args: shape.write(Emitter(shape, builder, args))  # noqa: E731
     return machine_code(str(shape), 6, write)

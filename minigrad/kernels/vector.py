@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -68,13 +68,15 @@ class Block(NamedTuple):
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled block stands for."""
-        flat, sums = source.reshape(-1), tile.reshape(self.rows, self.columns, self.width)
+        flat, factors = source.reshape(-1), weights.reshape(-1)[: count * self.width].reshape(count, self.width)
+        size = self.rows * self.columns * self.width
+        sums = tile.reshape(-1)[:size].reshape(self.rows, self.columns, self.width)
         if not self.adds:
             sums[:] = 0
         for k in range(count):
             for r in range(self.rows):
                 for c in range(self.columns):
-                    sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * weights[k]
+                    sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * factors[k]
 
     def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """Where the accumulators lie, and what is loaded for each k: one number from each pixel, the weights' vectors."""
@@ -115,7 +117,8 @@ class Strip(NamedTuple):
 
     def python(self, tile: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
         """The loop nest that the compiled strip stands for."""
-        flat, planes, factors = source.reshape(-1), tile.reshape(-1), weights.reshape(-1, self.filters)
+        flat, planes = source.reshape(-1), tile.reshape(-1)
+        factors = weights.reshape(-1)[: count * self.filters].reshape(-1, self.filters)
         for f in range(self.filters):
             planes[rows[f] : rows[f] + self.width] = 0
             for k in range(count):
@@ -250,6 +253,18 @@ class Emitter:
         value.align = align
         return value
 
+    def accumulate(self, number: int, count: Any, products: Callable[[Any], Iterable[tuple[int, Any, Any]]]) -> list[Any]:
+        """So many sums: for each k before `count`, ``products(k)`` gives pairs of factors and to which sum they belong."""
+        builder, zero, fma = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes), self.fma()
+        # One stack cell for each accumulator: LLVM makes registers of them.
+        cells = [self.cgutils.alloca_once(builder, self.kind) for _ in range(number)]
+        for total in cells:
+            builder.store(zero, total)
+        with self.cgutils.for_range(builder, count) as inside:
+            for at, value, factor in products(inside.index):
+                builder.store(builder.call(fma, [value, factor, builder.load(cells[at])]), cells[at])
+        return [builder.load(total) for total in cells]
+
     def loop(
         self, places: list[Any], load: Callable[[Any], Any], adds: bool, cell: Callable[[int, int], int] | None = None
     ) -> None:
@@ -257,21 +272,15 @@ class Emitter:
 
         `cell` says to which of them the product of a left and a right value belongs, unless each has its own.
         """
-        builder, zero = self.builder, self.ir.Constant(self.kind, [0.0] * self.lanes)
-        fma = self.fma()
-        # One stack cell for each accumulator: LLVM makes registers of them.
-        cells = [self.cgutils.alloca_once(builder, self.kind) for _ in places]
-        for total in cells:
-            builder.store(zero, total)
-        with self.cgutils.for_range(builder, self.count) as inside:
-            left, right = load(inside.index)
+
+        def products(k: Any) -> Iterator[tuple[int, Any, Any]]:
+            left, right = load(k)
             for a, value in enumerate(left):
                 for b, factor in enumerate(right):
-                    total = cells[cell(a, b) if cell else a * len(right) + b]
-                    builder.store(builder.call(fma, [value, factor, builder.load(total)]), total)
-        for place, total in zip(places, cells, strict=True):
-            value = builder.load(total)
-            self.keep(builder.fadd(self.load(place, self.kind, self.size), value) if adds else value, place)
+                    yield cell(a, b) if cell else a * len(right) + b, value, factor
+
+        for place, total in zip(places, self.accumulate(len(places), self.count, products), strict=True):
+            self.keep(self.builder.fadd(self.load(place, self.kind, self.size), total) if adds else total, place)
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # a Strip and a Dots of the same numbers are equal as tuples

@@ -1,17 +1,19 @@
-"""Two more micro-kernels, which Winograd's convolutions need around their sums of products: `Nested` and `Transpose`.
+"""The micro-kernels that Winograd's convolutions need around their sums of products.
 
-Both are run as `vector.run(kernel.handle, to, source, start, inner, count, rows, weights)`, with other meanings for the tables:
+All are run as `vector.run(kernel.handle, to, source, start, inner, count, rows, weights)`, with other meanings for the tables:
 
     Nested      to[p, q, :] = down @ source[:, :, :] @ across^T     for `count` vectors that lie side by side
                 inner: how far apart source's rows, columns and vectors lie; rows: the same for `to`; weights: what is added
-    Transpose   to[c, r] = source[r, c]    for `count` rows and inner[2] columns
-                inner: how far apart source's rows lie, how far those of `to`, and the number of columns
+    Mixing      to[f, j, :] = sum over q of across[j, q] * sum over c of weights[q, c, f] * source[c, q, :]
+                for `count` blocks of filters, which begin at `rows`; inner: the number of channels, how far apart filters lie
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ from minigrad.kernels.micro import machine_code
 from minigrad.kernels.vector import Emitter
 from minigrad.kernels.winograd_matrices import Matrix, apply
 
-__all__ = ["Nested", "Transpose"]
+__all__ = ["Mixing", "Nested"]
 
 Array = np.ndarray[Any, Any]
 
@@ -107,9 +109,13 @@ def _constant(emit: Emitter, value: Fraction) -> Any:
     return emit.ir.Constant(emit.kind, [float(np.dtype(f"f{emit.size}").type(value))] * emit.lanes)
 
 
-class Transpose(NamedTuple):
-    """A matrix turned, by squares as wide as a vector; those at the end overlap the ones before, or are smaller."""
+class Mixing(NamedTuple):
+    """A row of a tile's points, summed over channels, and one matrix for what becomes of them: some filters at a time."""
 
+    across: Matrix
+    filters: int
+    channel: int  # from the weights of one channel to those of the next, at least the number of filters
+    point: int  # and from one point to the next
     lanes: int
     dtype: str
 
@@ -119,62 +125,42 @@ class Transpose(NamedTuple):
         return self if interpreted() else _compiled(self)
 
     def python(self, to: Array, source: Array, start: int, inner: Array, count: int, rows: Array, weights: Array) -> None:
-        """One index for another."""
-        r, c = np.ogrid[:count, : inner[2]]
-        to.reshape(-1)[c * inner[1] + r] = source.reshape(-1)[start + r * inner[0] + c]
+        """Sums over channels, then a matrix product."""
+        across, channels, places = _numbers(self.across), int(inner[0]), np.arange(len(self.across) * self.lanes)
+        shape = channels, across.shape[1]
+        x = source.reshape(-1)[start:][: math.prod(shape) * self.lanes].reshape(*shape, self.lanes)
+        at = np.arange(channels)[:, None] * self.channel + np.arange(shape[1]) * self.point
+        for first in rows[:count]:
+            filters = first + np.arange(self.filters)
+            found = np.einsum("jq,fql->fjl", across, np.einsum("cqf,cql->fql", weights.reshape(-1)[at[..., None] + filters], x))
+            to.reshape(-1)[filters[:, None] * inner[1] + places] = found.reshape(self.filters, -1)
 
     def write(self, emit: Emitter) -> None:
-        """The largest squares that fit, in two loops."""
-        b = emit.builder
-        from_step, to_step, columns = (emit.entry(emit.inner, i) for i in range(3))
-        least = b.select(b.icmp_signed("<", emit.count, columns), emit.count, columns)
-        done = b.append_basic_block("turned")
-        size = self.lanes
-        while size >= 1:
-            with b.if_then(b.icmp_signed(">=", least, emit.number(size))):
-                with emit.cgutils.for_range(b, _squares(emit, emit.count, size)) as down:
-                    r = _clipped(emit, down.index, size, emit.count)
-                    with emit.cgutils.for_range(b, _squares(emit, columns, size)) as along:
-                        c = _clipped(emit, along.index, size, columns)
-                        at = emit.moved(emit.source, b.add(b.mul(r, from_step), c))
-                        to = emit.moved(emit.tile, b.add(b.mul(c, to_step), r))
-                        _turn(emit, to, to_step, at, from_step, size)
-                b.branch(done)
-            size //= 2
-        b.branch(done)
-        b.position_at_end(done)
+        """All points of the row stay in registers; a vector of them is loaded once for these filters."""
+        b, points = emit.builder, len(self.across[0])
+        channels, apart = emit.entry(emit.inner, 0), emit.entry(emit.inner, 1)
+        with emit.cgutils.for_range(b, emit.count) as loop:
+            first = emit.entry(emit.rows, loop.index)
+            factors = emit.moved(emit.weights, first)
 
+            def products(c: Any, factors: Any = factors) -> Iterator[tuple[int, Any, Any]]:
+                here = emit.moved(emit.source, emit.times(c, points * self.lanes))
+                line = emit.moved(factors, emit.times(c, self.channel))
+                for q in range(points):
+                    vector = emit.vector(here, q * self.lanes)
+                    for f in range(self.filters):
+                        yield f * points + q, emit.spread(line, q * self.point + f), vector
 
-def _squares(emit: Emitter, length: Any, size: int) -> Any:
-    """How many squares cover a length."""
-    return emit.builder.udiv(emit.builder.add(length, emit.number(size - 1)), emit.number(size))
-
-
-def _clipped(emit: Emitter, index: Any, size: int, length: Any) -> Any:
-    """Where a square begins, so that it ends within the length."""
-    b, last = emit.builder, emit.builder.sub(length, emit.number(size))
-    start = emit.times(index, size)
-    return b.select(b.icmp_signed("<", start, last), start, last)
-
-
-def _turn(emit: Emitter, to: Any, to_step: Any, source: Any, from_step: Any, size: int) -> None:
-    """One square: vectors exchange halves, then quarters of these, and so on."""
-    b, ir = emit.builder, emit.ir
-    kind = ir.VectorType(emit.scalar, size)
-    lines = [emit.load(emit.moved(source, b.mul(emit.number(i), from_step)), kind, emit.size) for i in range(size)]
-    half = 1
-    while half < size:
-        lower = [lane if not lane & half else size + lane - half for lane in range(size)]
-        upper = [lane + half if not lane & half else size + lane for lane in range(size)]
-        for i, j in ((i, i + half) for i in range(size) if not i & half):
-            lines[i], lines[j] = (emit.shuffle(lines[i], lines[j], places) for places in (lower, upper))
-        half *= 2
-    for i, line in enumerate(lines):
-        emit.keep(line, emit.moved(to, b.mul(emit.number(i), to_step)))
+            sums = emit.accumulate(self.filters * points, channels, products)
+            for f in range(self.filters):
+                place = emit.moved(emit.tile, b.mul(b.add(first, emit.number(f)), apart))
+                found = apply(self.across, sums[f * points : (f + 1) * points], functools.partial(_total, emit))
+                for j, value in enumerate(found):
+                    emit.keep(value, emit.moved(place, emit.number(j * self.lanes)))
 
 
 @functools.lru_cache(maxsize=None, typed=True)
-def _compiled(shape: Nested | Transpose) -> int:
+def _compiled(shape: Nested | Mixing) -> int:
     """As `vector.Block`'s; a name of all coefficients would be long."""
 
     def write(builder: Any, args: Any) -> None:

@@ -6,21 +6,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import interpreted, kernel
+from minigrad.jit import kernel
 from minigrad.kernels.frames import Array, Pair
-from minigrad.kernels.memory import empty
+from minigrad.kernels.lanes import Transpose
 from minigrad.kernels.vector import run
-from minigrad.kernels.vector_nested import Nested, Transpose
+from minigrad.kernels.vector_nested import Nested
 from minigrad.kernels.winograd_matrices import Matrix
 from minigrad.kernels.winograd_tiles import Axis
 
-__all__ = ["CHUNK", "Spread", "distance", "not_finite", "room_for", "size_of_chunks", "spread", "spreading", "vectors_for"]
+__all__ = ["CHUNK", "Tiles", "distance", "size_of_chunks", "tiles_of", "to_points", "vectors_for"]
 
 #: So many products at most are summed in one run before they are added to the others, for the sake of accuracy.
 CHUNK = 48
 
 
-class Spread(NamedTuple):
+class Tiles(NamedTuple):
     """How images become points of tiles: (N, C, H, W) -> (chunks of channels, points, tiles, channels of a chunk)."""
 
     images: int
@@ -49,7 +49,7 @@ class Spread(NamedTuple):
 
 
 @kernel
-def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ignore[no-untyped-def]
+def to_points(part, parts, points, lines, source, row, rows, group, s):  # type: ignore[no-untyped-def]
     """One thread's part of so many rows of tiles from `row` on, counted through all images."""
     across = (s.columns - 1) * s.step_x + s.reach_x
     line = across * s.chunk
@@ -74,19 +74,10 @@ def spread(part, parts, points, lines, source, row, rows, group, s):  # type: ig
             run(s.nested, to, lines, tx * s.step_x * s.chunk, s.steps, s.chunk // s.lanes, s.strides, lines)
 
 
-@kernel
-def not_finite(numbers):  # type: ignore[no-untyped-def]
-    """0, or NaN if there is an Inf or NaN among the numbers."""
-    total = numbers[0] * 0
-    for i in range(len(numbers)):
-        total += numbers[i] * 0
-    return total
-
-
 # ------------------------------------------------------------------------------------------------ sizes
 
 
-def spreading(
+def tiles_of(
     shape: tuple[int, ...],
     channels: int,
     down: Axis,
@@ -97,11 +88,11 @@ def spreading(
     room: int,
     lanes: int,
     dtype: np.dtype[Any],
-) -> Spread:
+) -> Tiles:
     """The tables for images of a shape: tiles that begin at `origin` and go through a pair of maps, for rows and columns."""
     y, x = maps
     line, apart = ((along.tiles - 1) * along.step + len(x[0])) * chunk, distance(room * chunk, lanes)
-    return Spread(
+    return Tiles(
         shape[0], shape[1], channels, shape[2], shape[3], down.tiles, along.tiles, down.step, along.step, len(y[0]), len(x[0]),
         origin[0] + down.first, origin[1] + along.first, chunk, -(-channels // chunk), len(y) * len(x), room, apart, lanes,
         Transpose(lanes, dtype.name).handle, Nested(y, x, lanes, dtype.name).handle,
@@ -123,8 +114,3 @@ def distance(numbers: int, lanes: int) -> int:
 def vectors_for(outputs: int, lanes: int) -> int:
     """How many vectors of the result are calculated together: as few zeros as may be, then two."""
     return min((2, 3, 1), key=lambda v: -(-outputs // (v * lanes)) * v * (1.1 if v == 1 else 1))
-
-
-def room_for(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Memory for points; what lies there stays in lanes that nobody reads, but numpy would warn of its NaN."""
-    return np.zeros(shape, dtype) if interpreted() else empty(shape, dtype)

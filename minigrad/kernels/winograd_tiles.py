@@ -10,7 +10,7 @@ from typing import NamedTuple
 from minigrad.kernels.frames import Pair
 from minigrad.kernels.winograd_matrices import SIZES, transforms
 
-__all__ = ["Axis", "products", "regions", "share", "tiles_together"]
+__all__ = ["Axis", "points_of", "products", "regions", "share", "tiles_together", "tiling"]
 
 
 class Axis(NamedTuple):
@@ -24,6 +24,22 @@ class Axis(NamedTuple):
 def _tiles_for(taps: int) -> list[int]:
     """How many outputs a tile may have; six of three taps take hardly fewer products than four, but twice the memory."""
     return [1, *(n - taps + 1 for n in SIZES if 1 < taps < n and not (taps < 4 and n > 6))]
+
+
+@functools.cache
+def tiling(length: int, taps: int) -> tuple[Axis, ...]:
+    """The stretches of an axis, with one size of tiles each, that need the fewest products."""
+    return min(_tilings(length, taps), key=lambda axes: _points(axes, taps))
+
+
+@functools.cache
+def points_of(length: int, taps: int) -> int:
+    """How many products that are."""
+    return _points(tiling(length, taps), taps)
+
+
+def _points(axes: tuple[Axis, ...], taps: int) -> int:
+    return sum(axis.tiles * transforms(axis.step, taps).products for axis in axes)
 
 
 @functools.lru_cache(maxsize=1024)

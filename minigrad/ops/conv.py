@@ -197,6 +197,7 @@ _CASES: tuple[tuple[Shape, Shape, dict[str, Any], str], ...] = (
     ((2, 4, 4, 6), (2, 2, 2, 2), _settings((1, 1), (1, 0), (1, 3), 2) | {"algorithm": "images"}, "images, groups, dilation"),
     ((1, 2, 5, 5), (2, 2, 3, 3), _settings(padding=(1, 1)) | {"algorithm": "winograd"}, "tiles of two sizes"),
     ((2, 2, 3, 7), (4, 1, 2, 5), _settings(padding=(0, 3), groups=2) | {"algorithm": "winograd"}, "tiles, groups, any window"),
+    ((3, 2, 5, 7), (3, 2, 3, 2), _settings(padding=(2, 0)) | {"algorithm": "winograd-images"}, "tiles, images along the lanes"),
 )
 
 
@@ -329,9 +330,10 @@ def conv2d(
     An image (C, H, W) without a batch axis is taken too. `padding` may be 'valid' (none) or 'same' (as large as the
     input, for stride 1). `algorithm` says how it and its derivatives are calculated; the fastest for the shape is taken
     unless given. There are 'direct', or one way of it ('filters', or with stride 1 'pixels' or 'images', which is what lies
-    along a vector's lanes); 'winograd', fewer products between transformed tiles, for stride 1 and windows up to 7; 'im2col',
-    windows as columns of a matrix product; 'fft', a product of spectra, 2 to 3 times as fast for windows of 31x31 and even
-    with the others at 11x11, but rounding relative to a plane's largest numbers.
+    along a vector's lanes); 'winograd', fewer products between transformed tiles, for stride 1 and windows up to 7, or one
+    way of it ('winograd-channels' or, forward, 'winograd-images'); 'im2col', windows as columns of a matrix product; 'fft',
+    a product of spectra, 2 to 3 times as fast for windows of 31x31 and even with the others at 11x11, but rounding relative
+    to a plane's largest numbers.
     Raises ShapeError for shapes that don't fit, ValueError for an algorithm that there is not or that can't do this.
     """
     same_float("conv2d", input=input, weight=weight, bias=bias)

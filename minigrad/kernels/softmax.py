@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from minigrad.jit import kernel, prange
-from minigrad.kernels.scalar import exp, maximum
+from minigrad.kernels.exponential import exp, exponentials, mass
 
 __all__ = [
     "cross_entropy",
@@ -26,17 +26,8 @@ __all__ = [
 
 #: So many numbers are summed in their own type, in as many partial sums as a vector has lanes.
 _CHUNK = 256
-#: Rows are taken together until they have so many numbers: the exponential's loop is for vectors, and a row may be short.
+#: A thread takes rows together until they have so many numbers.
 _BLOCK = 2048
-
-
-@kernel
-def _largest(row):  # type: ignore[no-untyped-def]
-    """The row's largest; NaN if there is one."""
-    peak = row[0]
-    for j in range(len(row)):
-        peak = maximum(peak, row[j])
-    return peak
 
 
 @kernel
@@ -61,19 +52,6 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel
-def _exponentials(to, x, peaks):  # type: ignore[no-untyped-def]
-    """``exp(x - peak)``, row by row, and the peaks."""
-    for i in range(len(x)):
-        row, here, peak = x[i], to[i], _largest(x[i])
-        peaks[i] = peak
-        for j in range(len(row)):
-            here[j] = row[j] - peak
-    flat = to.reshape(-1)
-    for j in range(len(flat)):
-        flat[j] = exp(flat[j])
-
-
 @kernel(parallel=True)
 def softmax(out, x):  # type: ignore[no-untyped-def]
     """Each row's exponentials over their sum."""
@@ -85,10 +63,10 @@ def softmax(out, x):  # type: ignore[no-untyped-def]
 
 @kernel
 def _softmax(out, x):  # type: ignore[no-untyped-def]
-    _exponentials(out, x, np.empty(len(x), x.dtype))
     for i in range(len(x)):
         to = out[i]
-        scale = x.dtype.type(1 / _sum(to))
+        _, total = exponentials(to, x[i])
+        scale = x.dtype.type(1 / total)
         for j in range(len(to)):
             to[j] *= scale
 
@@ -114,11 +92,10 @@ def log_softmax(out, x):  # type: ignore[no-untyped-def]
 
 @kernel
 def _log_softmax(out, x):  # type: ignore[no-untyped-def]
-    peaks = np.empty(len(x), x.dtype)
-    _exponentials(out, x, peaks)
     for i in range(len(x)):
-        row, to, peak = x[i], out[i], peaks[i]
-        level = x.dtype.type(math.log(_sum(to)))
+        row, to = x[i], out[i]
+        peak, total = mass(row)
+        level = x.dtype.type(math.log(total))
         for j in range(len(row)):
             to[j] = (row[j] - peak) - level
 
@@ -173,13 +150,12 @@ def cross_entropy(losses, total, x, target, weight, ignore, smoothing):  # type:
 
 @kernel
 def _losses(losses, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
-    peaks, powers = np.empty(len(x), x.dtype), np.empty(x.shape, x.dtype)
-    _exponentials(powers, x, peaks)
     for i in range(len(x)):
         losses[i] = 0
         if target[i] != ignore:
             row = x[i]
-            level = math.log(_sum(powers[i])) + peaks[i]
+            peak, total = mass(row)
+            level = math.log(total) + peak
             loss = (1 - smoothing) * weight[target[i]] * (level - row[target[i]])
             if smoothing > 0:
                 for j in range(len(row)):
@@ -200,7 +176,6 @@ def cross_entropy_backward(out, g, x, target, weight, ignore, smoothing, mean): 
 @kernel
 def _gradients(out, g, share, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
     smooth = smoothing / len(weight) * _sum(weight)
-    _exponentials(out, x, np.empty(len(x), x.dtype))
     for i in range(len(x)):
         to, goal = out[i], target[i]
         if goal == ignore:
@@ -208,7 +183,8 @@ def _gradients(out, g, share, x, target, weight, ignore, smoothing):  # type: ig
         else:
             h = share * (g[0] if len(g) == 1 else g[i])
             own = (1 - smoothing) * weight[goal]
-            scale = x.dtype.type(h * (own + smooth) / _sum(to))
+            _, total = exponentials(to, x[i])
+            scale = x.dtype.type(h * (own + smooth) / total)
             for j in range(len(to)):
                 to[j] *= scale
             if smoothing > 0:

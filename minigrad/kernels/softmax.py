@@ -12,6 +12,7 @@ import numpy as np
 
 from minigrad.jit import kernel, prange
 from minigrad.kernels.exponential import exp, exponentials, mass
+from minigrad.kernels.rows import largest
 
 __all__ = [
     "cross_entropy",
@@ -65,8 +66,7 @@ def softmax(out, x):  # type: ignore[no-untyped-def]
 def _softmax(out, x):  # type: ignore[no-untyped-def]
     for i in range(len(x)):
         to = out[i]
-        _, total = exponentials(to, x[i])
-        scale = x.dtype.type(1 / total)
+        scale = x.dtype.type(1 / exponentials(to, x[i], largest(x[i])))
         for j in range(len(to)):
             to[j] *= scale
 
@@ -94,8 +94,8 @@ def log_softmax(out, x):  # type: ignore[no-untyped-def]
 def _log_softmax(out, x):  # type: ignore[no-untyped-def]
     for i in range(len(x)):
         row, to = x[i], out[i]
-        peak, total = mass(row)
-        level = x.dtype.type(math.log(total))
+        peak = largest(row)
+        level = x.dtype.type(math.log(mass(row, peak)))
         for j in range(len(row)):
             to[j] = (row[j] - peak) - level
 
@@ -154,8 +154,8 @@ def _losses(losses, x, target, weight, ignore, smoothing):  # type: ignore[no-un
         losses[i] = 0
         if target[i] != ignore:
             row = x[i]
-            peak, total = mass(row)
-            level = math.log(total) + peak
+            peak = largest(row)
+            level = math.log(mass(row, peak)) + peak
             loss = (1 - smoothing) * weight[target[i]] * (level - row[target[i]])
             if smoothing > 0:
                 for j in range(len(row)):
@@ -183,7 +183,7 @@ def _gradients(out, g, share, x, target, weight, ignore, smoothing):  # type: ig
         else:
             h = share * (g[0] if len(g) == 1 else g[i])
             own = (1 - smoothing) * weight[goal]
-            _, total = exponentials(to, x[i])
+            total = exponentials(to, x[i], largest(x[i]))
             scale = x.dtype.type(h * (own + smooth) / total)
             for j in range(len(to)):
                 to[j] *= scale

@@ -26,7 +26,7 @@ _CHUNK = 16
 
 
 class Vectors:
-    """Writes instructions on vectors of so many lanes, or on single numbers, of one floating-point type."""
+    """Writes instructions on vectors of so many lanes, or on single numbers, of one type."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any, lanes: int) -> None:
         """Where they are written, and of what."""
@@ -34,7 +34,7 @@ class Vectors:
         self.context, self.builder, self.lanes, self.bits = context, builder, lanes, int(dtype.bitwidth)
         self.scalar, self.dtype = context.get_data_type(dtype), dtype
         self.kind, self.whole = self.wide(self.scalar), self.wide(self.ir.IntType(32))
-        self.suffix = f"v{lanes}f{self.bits}" if lanes > 1 else f"f{self.bits}"
+        self.suffix = f"{f'v{lanes}' if lanes > 1 else ''}{str(dtype)[0]}{self.bits}"
         self.word = self.ir.IntType(64)
 
     def wide(self, scalar: Any) -> Any:
@@ -44,7 +44,7 @@ class Vectors:
     def number(self, value: float, kind: Any = None) -> Any:
         """A constant on all lanes."""
         if kind is None:
-            kind, value = self.kind, float(np.float32(value)) if self.bits == 32 else value
+            kind, value = self.kind, float(np.float32(value)) if self.suffix.endswith("f32") else value
         return self.ir.Constant(kind, [value] * self.lanes if self.lanes > 1 else value)
 
     def call(self, name: str, result: Any, *args: Any, flags: Sequence[str] = ()) -> Any:
@@ -72,22 +72,29 @@ class Vectors:
         made = self.context.make_array(kind)(self.context, self.builder, value)
         return made.data, self.builder.extract_value(made.shape, 0)
 
-    def load(self, data: Any, at: Any, mask: Any = None, other: float = 0.0) -> Any:
-        """The vector that begins at a place; `other` where the mask has no lane."""
+    def first(self, some: Any) -> Any:
+        """A mask of so many lanes."""
+        ends = self.spread(self.builder.trunc(some, self.ir.IntType(32)))
+        return self.builder.icmp_unsigned("<", self.ir.Constant(self.whole, list(range(self.lanes))), ends)
+
+    def load(self, data: Any, at: Any, some: Any = None, other: float = 0.0) -> Any:
+        """The vector that begins at a place, or so many lanes of it, and `other` in the others."""
         place = self._place(data, at)
-        if mask is not None:
-            return self.call(f"llvm.masked.load.{self.suffix}.p0", self.kind, place, self._align, mask, self.number(other))
+        if some is not None:
+            given = place, self._align, self.first(some), self.number(other)
+            return self.call(f"llvm.masked.load.{self.suffix}.p0", self.kind, *given)
         value = self.builder.load(place)
         value.align = self.bits // 8
         return value
 
-    def store(self, value: Any, data: Any, at: Any, mask: Any = None) -> None:
-        """To the vector that begins at a place, or the lanes of it that the mask has."""
+    def store(self, value: Any, data: Any, at: Any, some: Any = None) -> None:
+        """To the vector that begins at a place, or so many lanes of it."""
         place = self._place(data, at)
-        if mask is None:
+        if some is None:
             self.builder.store(value, place).align = self.bits // 8
         else:
-            self.call(f"llvm.masked.store.{self.suffix}.p0", self.ir.VoidType(), value, place, self._align, mask)
+            given = value, place, self._align, self.first(some)
+            self.call(f"llvm.masked.store.{self.suffix}.p0", self.ir.VoidType(), *given)
 
     def sum(self, value: Any) -> Any:
         """Of a vector's lanes, in float64."""
@@ -96,7 +103,9 @@ class Vectors:
         return total if self.bits == 64 else self.builder.fpext(total, self.ir.DoubleType())
 
     def loop(self, count: Any, piece: Callable[[Any, Any], None], flush: Callable[[], None] = lambda: None) -> None:
-        """Call ``piece(where, mask)`` for all vectors of so many numbers, `flush` between some of them and the next, and at the end."""
+        """Call ``piece(where, None)`` for all vectors of so many numbers, or ``piece(where, lanes)`` where there are not all lanes;
+        and `flush` between some of them and the next, and at the end.
+        """
         builder, lanes, step = self.builder, self._size(self.lanes), self._size(_CHUNK)
         vectors, rest = builder.udiv(count, lanes), builder.urem(count, lanes)
         chunks = builder.udiv(builder.add(vectors, self._size(_CHUNK - 1)), step)
@@ -109,9 +118,7 @@ class Vectors:
             with self.cgutils.for_range(builder, some) as inner:
                 piece(builder.mul(builder.add(first, inner.index), lanes), None)
         with builder.if_then(builder.icmp_unsigned("!=", rest, self._size(0))):
-            ends = self.spread(builder.trunc(rest, self.ir.IntType(32)))
-            mask = builder.icmp_unsigned("<", self.ir.Constant(self.whole, list(range(self.lanes))), ends)
-            piece(builder.mul(vectors, lanes), mask)
+            piece(builder.mul(vectors, lanes), rest)
         flush()
 
     def variable(self, value: Any) -> Any:
@@ -151,12 +158,12 @@ def over_rows(python: Callable[..., Any], write: Write, outputs: int, inputs: in
             builder.store(zero, part)
             builder.store(nothing, total)
 
-        def piece(at: Any, mask: Any) -> None:
-            made, terms = write(emit, *(emit.load(data, at, mask) for data, _ in rows[outputs:]), *numbers)
+        def piece(at: Any, some: Any) -> None:
+            made, terms = write(emit, *(emit.load(data, at, some) for data, _ in rows[outputs:]), *numbers)
             for value, (data, _) in zip(made, rows, strict=False):
-                emit.store(value, data, at, mask)
+                emit.store(value, data, at, some)
             for term, part in zip(terms, parts, strict=True):
-                kept = term if mask is None else builder.select(mask, term, zero)
+                kept = term if some is None else builder.select(emit.first(some), term, zero)
                 builder.store(builder.fadd(builder.load(part), kept), part)
 
         def flush() -> None:
@@ -193,8 +200,8 @@ def _largest_compiled() -> Any:
         best = emit.variable(emit.number(-math.inf))
         builder.store(emit.number(-math.inf), best)
 
-        def piece(at: Any, mask: Any) -> None:
-            builder.store(emit.larger(emit.load(data, at, mask, other=-math.inf), builder.load(best)), best)
+        def piece(at: Any, some: Any) -> None:
+            builder.store(emit.larger(emit.load(data, at, some, other=-math.inf), builder.load(best)), best)
 
         emit.loop(count, piece)
         return emit.call(f"llvm.vector.reduce.fmax.{emit.suffix}", emit.scalar, builder.load(best), flags=("nnan",))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.jit import Intrinsic, late
+from minigrad.kernels.rows import Vectors
 from minigrad.kernels.vector import machine_lanes
 
 __all__ = ["best_of_row", "spread_row"]
@@ -206,7 +207,26 @@ def _spread_compiled() -> Any:
                     row.chosen(sides[0], sides[1], [half for i in range(lanes) for half in (i, lanes + i)]), dx, to, 2 * lanes
                 )
 
-        row.blocks(count, 4, _lanes(row.size(0)), windows)
+        lanes = _lanes(row.size(0))
+        if lanes * row.size(0) < 64:
+            row.blocks(count, 4, lanes, windows)
+            return context.get_dummy_value()
+        # AVX-512 masks what a row of 14 leaves over: one vector instead of two that overlap.
+        kinds = signature.args
+        emit, narrow, wide = (Vectors(context, builder, kinds[i].dtype, n) for i, n in ((0, lanes), (3, lanes), (0, 2 * lanes)))
+
+        def piece(first: Any, some: Any) -> None:
+            here = builder.add(at, first)
+            value, tap = emit.load(g, here, some), narrow.load(taps, here, some, other=0)
+            sides = []
+            for j in range(2):
+                wanted = narrow.spread(builder.trunc(builder.add(first_tap, row.number(j)), narrow.scalar))
+                sides.append(builder.select(builder.icmp_signed("==", tap, wanted), value, emit.number(0.0)))
+            both = row.chosen(*sides, [half for i in range(lanes) for half in (i, lanes + i)])
+            doubled = some if some is None else builder.mul(some, row.number(2))
+            wide.store(both, dx, builder.add(start, builder.mul(first, row.number(2))), doubled)
+
+        emit.loop(count, piece)
         return context.get_dummy_value()
 
     def typing(context: Any, dx: Any, start: Any, g: Any, taps: Any, at: Any, count: Any, first: Any) -> Any:

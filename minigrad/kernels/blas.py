@@ -3,8 +3,8 @@
 BLAS's own threads go on spinning after a product and would take the cores from the kernels that follow (a LeNet step of 32
 images: 7.6 ms instead of 3.1). So BLAS works on the thread that calls it, and a large product is cut into as many parts as
 there are threads, each a product of its own, on the threads that run all other kernels: those call scipy's BLAS by its
-address. A small product is numpy's, which costs less to call. Cuts lie between rows or columns of the result, never
-within a sum.
+address. A product of medium size is cut into as many as are small for BLAS, however many threads there are. A small product
+is numpy's, which costs less to call. Cuts lie between rows or columns of the result, never within a sum.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Array = np.ndarray[Any, Any]
 
 #: Multiply-adds from which on a second thread pays.
 _SPLIT_FROM = 1_000_000
-#: Products of so many multiply-adds at most OpenBLAS does without laying out its sides anew, which for a turned side takes as
-#: long as the product; so what is not much larger is cut into several of these (32 x 400 x 120, turned: 29 us instead of 62).
-_SMALL, _FEW = 450_000, 32
+#: With AVX-512, OpenBLAS takes a product of so many multiply-adds without laying out its sides anew, which for a turned side
+#: takes as long as the product: so what is not much larger is cut into that many parts at most (two threads, 32 x 400 x 120:
+#: 23 us instead of 37, and 55 in one piece).
+_SMALL, _PARTS = 450_000, 32
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -48,27 +49,30 @@ def matmul(a: Array, b: Array) -> Array:
         return skinny.rank_update(a.T, b)
     out = empty((rows, columns), a.dtype)
     _one_thread()
-    threads = get_num_threads() if rows * inner * columns >= _SPLIT_FROM else 1
-    if threads == 1 or max(rows, columns) < 2 * threads or interpreted():
-        return np.matmul(a, b, out=out)
-    _split(out, a, b, threads)
+    if rows * inner * columns < _SPLIT_FROM or interpreted() or not _split(out, a, b):
+        np.matmul(a, b, out=out)
     return out
 
 
-def _split(out: Array, a: Array, b: Array, threads: int) -> None:
-    (rows, inner), columns = a.shape, b.shape[1]
-    turned = []
-    for matrix in (a, b):  # BLAS takes a matrix as it lies or turned round
-        if not (matrix.flags.c_contiguous or matrix.T.flags.c_contiguous):
-            matrix = np.ascontiguousarray(matrix)
-        turned.append((matrix.reshape(-1), False) if matrix.flags.c_contiguous else (matrix.T.reshape(-1), True))
-    (left, turn_a), (right, turn_b) = turned
-    count = rows if rows > columns else columns
-    parts = threads * -(-rows * columns * inner // (threads * _SMALL))
-    parts = parts if parts <= min(_FEW, count) else threads
-    cuts = np.array([count * i // parts for i in range(parts + 1)])
-    sizes = np.array([rows, columns, inner, turn_a, turn_b, rows > columns])
+def _split(out: Array, a: Array, b: Array) -> bool:
+    """Whether there are parts to make of it; then they are made."""
+    turn_a, turn_b = not a.flags.c_contiguous, not b.flags.c_contiguous  # what lies in neither order is copied, turned
+    cuts, sizes = _cuts(*a.shape, b.shape[1], turn_a, turn_b, get_num_threads())
+    if len(cuts) == 2:
+        return False
+    left, right = (np.ascontiguousarray(m.T if turn else m).reshape(-1) for m, turn in ((a, turn_a), (b, turn_b)))
     _products(out.reshape(-1), left, right, cuts, sizes, _address(a.dtype.char))
+    return True
+
+
+@functools.lru_cache(maxsize=256)
+def _cuts(rows: int, inner: int, columns: int, turn_a: bool, turn_b: bool, threads: int) -> tuple[Array, Array]:
+    """Where parts begin and the last one ends, of the rows or columns, whichever are more; and what else is numbers."""
+    count = max(rows, columns)
+    small = 2 * -(-rows * columns * inner // (2 * _SMALL))  # whatever the number of threads: it decides how sums are rounded
+    parts = small if small <= _PARTS else threads
+    parts = parts if 2 * parts <= count else 1
+    return np.arange(parts + 1) * count // parts, np.array([rows, columns, inner, turn_a, turn_b, rows > columns])
 
 
 @kernel(parallel=True, work=None, shell=True)

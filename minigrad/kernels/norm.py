@@ -13,69 +13,70 @@ from typing import Any
 import numpy as np
 
 from minigrad.jit import get_num_threads, kernel, prange
-from minigrad.kernels.rows import over_rows
+from minigrad.kernels.rows import Vectors, over_rows
 
 __all__ = ["batch_norm", "batch_norm_input", "batch_norm_moments"]
 
 Array = np.ndarray[Any, Any]
 
-def _centred(emit, row, centre):  # type: ignore[no-untyped-def]
-    return emit.builder.fsub(row, centre)
+
+# ------------------------------------------------------------------------------------------------ rows
 
 
-_total = over_rows(
-    lambda row: float(row.sum(dtype=np.float64)), lambda emit, row: ([], [row]), outputs=0, inputs=1, sums=1, vectors=2
-)
-_squares = over_rows(
-    lambda row, centre: float(np.square(row - row.dtype.type(centre)).sum(dtype=np.float64)),
-    lambda emit, row, centre: ([], [emit.builder.fmul(*[_centred(emit, row, centre)] * 2)]),
-    outputs=0,
-    inputs=1,
-    sums=1,
-    vectors=2,
-)
+def _squares_python(row: Array, centre: float) -> float:
+    return float(np.square(row - row.dtype.type(centre)).sum(dtype=np.float64))
 
 
-def _scaled_python(to, row, centre, scale, shift):  # type: ignore[no-untyped-def]
+def _squares_vectors(emit: Vectors, row: Any, centre: Any) -> tuple[list[Any], list[Any]]:
+    off = emit.builder.fsub(row, centre)
+    return [], [emit.builder.fmul(off, off)]
+
+
+def _scaled_python(to: Array, row: Array, centre: float, scale: float, shift: float) -> None:
     kind = row.dtype.type
     to[:] = (row - kind(centre)) * kind(scale) + kind(shift)
 
 
-_scaled = over_rows(
-    _scaled_python,
-    lambda emit, row, centre, scale, shift: ([emit.fma(_centred(emit, row, centre), scale, shift)], []),
-    outputs=1,
-    inputs=1,
-    sums=0,
-)
+def _scaled_vectors(emit: Vectors, row: Any, centre: Any, scale: Any, shift: Any) -> tuple[list[Any], list[Any]]:
+    return [emit.fma(emit.builder.fsub(row, centre), scale, shift)], []
 
 
-def _both_python(h, row, centre):  # type: ignore[no-untyped-def]
+def _both_python(h: Array, row: Array, centre: float) -> tuple[float, float]:
     return float(h.sum(dtype=np.float64)), float((h * (row - row.dtype.type(centre))).sum(dtype=np.float64))
 
 
-_both = over_rows(
-    _both_python,
-    lambda emit, h, row, centre: ([], [h, emit.builder.fmul(h, _centred(emit, row, centre))]),
-    outputs=0,
-    inputs=2,
-    sums=2,
-    vectors=2,
-)
+def _both_vectors(emit: Vectors, h: Any, row: Any, centre: Any) -> tuple[list[Any], list[Any]]:
+    return [], [h, emit.builder.fmul(h, emit.builder.fsub(row, centre))]
 
 
-def _pulled_python(to, h, row, centre, flat, steep, scale):  # type: ignore[no-untyped-def]
+def _pulled_python(to: Array, h: Array, row: Array, centre: float, flat: float, steep: float, scale: float) -> None:
     kind = row.dtype.type
     to[:] = kind(scale) * (h - kind(flat) - (row - kind(centre)) * kind(steep))
 
 
-def _pulled_vectors(emit, h, row, centre, flat, steep, scale):  # type: ignore[no-untyped-def]
+def _pulled_vectors(
+    emit: Vectors, h: Any, row: Any, centre: Any, flat: Any, steep: Any, scale: Any
+) -> tuple[list[Any], list[Any]]:
     builder = emit.builder
-    off = builder.fsub(builder.fsub(h, flat), builder.fmul(_centred(emit, row, centre), steep))
-    return [builder.fmul(scale, off)], []
+    off = builder.fmul(builder.fsub(row, centre), steep)
+    return [builder.fmul(scale, builder.fsub(builder.fsub(h, flat), off))], []
 
 
+#: ``sum(row)``
+_total = over_rows(
+    lambda row: float(row.sum(dtype=np.float64)), lambda emit, row: ([], [row]), outputs=0, inputs=1, sums=1, vectors=2
+)
+#: ``sum((row - centre)^2)``
+_squares = over_rows(_squares_python, _squares_vectors, outputs=0, inputs=1, sums=1, vectors=2)
+#: ``to = (row - centre) * scale + shift``
+_scaled = over_rows(_scaled_python, _scaled_vectors, outputs=1, inputs=1, sums=0)
+#: ``sum(h)`` and ``sum(h * (row - centre))``
+_both = over_rows(_both_python, _both_vectors, outputs=0, inputs=2, sums=2, vectors=2)
+#: ``to = scale * (h - flat - (row - centre) * steep)``
 _pulled = over_rows(_pulled_python, _pulled_vectors, outputs=1, inputs=2, sums=0)
+
+
+# ------------------------------------------------------------------------------------------------ kernels
 
 
 def batch_norm(out: Array, mean: Array, rstd: Array, x: Array, weight: Array, bias: Array, eps: float) -> None:

@@ -62,6 +62,8 @@ class Vectors:
 
     def spread(self, value: Any) -> Any:
         """A number on all lanes."""
+        if self.lanes == 1:
+            return value
         kind = self.wide(value.type)
         nothing, none = self.ir.Constant(kind, self.ir.Undefined), self.ir.Constant(self.ir.IntType(32), 0)
         places = self.ir.Constant(self.whole, [0] * self.lanes)
@@ -103,7 +105,7 @@ class Vectors:
         return total if self.bits == 64 else self.builder.fpext(total, self.ir.DoubleType())
 
     def loop(self, count: Any, piece: Callable[[Any, Any], None], flush: Callable[[], None] = lambda: None) -> None:
-        """Call ``piece(where, None)`` for all vectors of so many numbers, or ``piece(where, lanes)`` where there are not all lanes;
+        """Call ``piece(where, None)`` for each vector of so many numbers, ``piece(where, count)`` for what is left of the last,
         and `flush` between some of them and the next, and at the end.
         """
         builder, lanes, step = self.builder, self._size(self.lanes), self._size(_CHUNK)
@@ -154,9 +156,6 @@ def over_rows(python: Callable[..., Any], write: Write, outputs: int, inputs: in
         numbers = [emit.spread(context.cast(builder, value, kind, dtype)) for value, kind in pairs]
         zero, nothing = emit.number(0.0), emit.ir.Constant(emit.ir.DoubleType(), 0.0)
         parts, totals = [emit.variable(zero) for _ in range(sums)], [emit.variable(nothing) for _ in range(sums)]
-        for part, total in zip(parts, totals, strict=True):  # the cells are filled where they are made, at the function's entry
-            builder.store(zero, part)
-            builder.store(nothing, total)
 
         def piece(at: Any, some: Any) -> None:
             made, terms = write(emit, *(emit.load(data, at, some) for data, _ in rows[outputs:]), *numbers)
@@ -182,6 +181,7 @@ def over_rows(python: Callable[..., Any], write: Write, outputs: int, inputs: in
         result = types.void if not sums else types.float64 if sums == 1 else types.UniTuple(types.float64, sums)
 
         def typing(context: Any, *given: Any) -> Any:
+            _contiguous(*given[: outputs + inputs])
             return result(*given), codegen
 
         # numba wants to know how many arguments there are
@@ -192,13 +192,17 @@ def over_rows(python: Callable[..., Any], write: Write, outputs: int, inputs: in
     return Intrinsic(python, make)
 
 
+def _contiguous(*kinds: Any) -> None:
+    if any(kind.layout != "C" for kind in kinds):
+        raise TypeError(f"a loop over rows wants them contiguous, not {', '.join(map(str, kinds))}")
+
+
 def _largest_compiled() -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (kind,) = signature.args
         emit = Vectors(context, builder, kind.dtype, machine_lanes() * 32 // kind.dtype.bitwidth)
         data, count = emit.array(kind, args[0])
         best = emit.variable(emit.number(-math.inf))
-        builder.store(emit.number(-math.inf), best)
 
         def piece(at: Any, some: Any) -> None:
             builder.store(emit.larger(emit.load(data, at, some, other=-math.inf), builder.load(best)), best)
@@ -206,7 +210,11 @@ def _largest_compiled() -> Any:
         emit.loop(count, piece)
         return emit.call(f"llvm.vector.reduce.fmax.{emit.suffix}", emit.scalar, builder.load(best), flags=("nnan",))
 
-    return late("numba.extending").intrinsic(lambda context, row: (row.dtype(row), codegen))
+    def typing(context: Any, row: Any) -> Any:
+        _contiguous(row)
+        return row.dtype(row), codegen
+
+    return late("numba.extending").intrinsic(typing)
 
 
 #: The largest number of a contiguous row; of a NaN nothing is seen.

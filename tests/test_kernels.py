@@ -99,7 +99,8 @@ def test_parts_of_a_matrix_are_products_too():
 def test_a_product_that_is_not_large_is_cut_into_small_ones(rows, columns, turn_a, turn_b, kind, monkeypatch):
     a, b = matrices(rows, 25, columns, turn_a, turn_b, kind)
     monkeypatch.setattr(blas, "_SPLIT_FROM", 1)
-    monkeypatch.setattr(blas, "_SMALL", 4000)
+    for name, value in (("_SMALL", 4000), ("_FEW", 300), ("_LONG", 25), ("machine_lanes", lambda: 16)):
+        monkeypatch.setattr(blas, name, value)
     blas._cuts.cache_clear()
     close = {"rtol": 1e-4, "atol": 1e-5} if kind == "f" else {"rtol": 1e-12, "atol": 1e-13}
     try:
@@ -136,7 +137,7 @@ def test_a_product_in_parts_is_silent_about_nan_as_one_in_whole_is():
     assert (mg.tensor(rows) @ mg.tensor(np.zeros((200, 100), np.float32))).isnan().all().item()
 
 
-# ---------------------------------------------------------------------------------------------- rows
+# ---------------------------------------------------------------------------------------------- windows and rows
 
 
 @given(st.integers(2, 9), st.integers(2, 9), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]))

@@ -3,8 +3,8 @@
 BLAS's own threads go on spinning after a product and would take the cores from the kernels that follow (a LeNet step of 32
 images: 7.6 ms instead of 3.1). So BLAS works on the thread that calls it, and a large product is cut into as many parts as
 there are threads, each a product of its own, on the threads that run all other kernels: those call scipy's BLAS by its
-address. A product of medium size is cut into as many as are small for BLAS, however many threads there are. A small product
-is numpy's, which costs less to call. Cuts lie between rows or columns of the result, never within a sum.
+address. A product of medium size is cut into some that are small for BLAS, as many whatever the number of threads. A small
+one is numpy's, which costs less to call. Cuts lie between rows or columns of the result, never within a sum.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from minigrad.jit import Intrinsic, get_num_threads, interpreted, kernel, late, prange
 from minigrad.kernels import skinny
 from minigrad.kernels.memory import empty
+from minigrad.kernels.vector import machine_lanes
 
 __all__ = ["gemm", "matmul", "product"]
 
@@ -26,10 +27,11 @@ Array = np.ndarray[Any, Any]
 
 #: Multiply-adds from which on a second thread pays.
 _SPLIT_FROM = 1_000_000
-#: With AVX-512, OpenBLAS takes a product of so many multiply-adds without laying out its sides anew, which for a turned side
-#: takes as long as the product: so what is not much larger is cut into that many parts at most (two threads, 32 x 400 x 120:
-#: 23 us instead of 37, and 55 in one piece).
-_SMALL, _PARTS = 450_000, 32
+#: With AVX-512, OpenBLAS takes a product without laying out its sides anew if it has so many multiply-adds at most, or, of a
+#: matrix and a turned one, so many results, which pays from such a length of its sums on.
+_SMALL, _FEW, _LONG = 450_000, 1200, 256
+#: A product is cut into small ones if they are not more than so many.
+_PARTS = 32
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -68,11 +70,19 @@ def _split(out: Array, a: Array, b: Array) -> bool:
 @functools.lru_cache(maxsize=256)
 def _cuts(rows: int, inner: int, columns: int, turn_a: bool, turn_b: bool, threads: int) -> tuple[Array, Array]:
     """Where parts begin and the last one ends, of the rows or columns, whichever are more; and what else is numbers."""
+    parts = _small_ones(rows, inner, columns, turn_b and not turn_a) if machine_lanes() == 16 else 0
+    parts = parts if 0 < parts <= _PARTS else threads
     count = max(rows, columns)
-    small = 2 * -(-rows * columns * inner // (2 * _SMALL))  # whatever the number of threads: it decides how sums are rounded
-    parts = small if small <= _PARTS else threads
     parts = parts if 2 * parts <= count else 1
     return np.arange(parts + 1) * count // parts, np.array([rows, columns, inner, turn_a, turn_b, rows > columns])
+
+
+def _small_ones(rows: int, inner: int, columns: int, turned: bool) -> int:
+    """Into how many small products to cut, an even number whatever the threads are: it decides how sums are rounded."""
+    products = rows * columns * inner
+    if not turned or products > _PARTS * _SMALL:
+        return 2 * -(-products // (2 * _SMALL))
+    return 2 * -(-rows * columns // (2 * _FEW)) if inner >= _LONG else 0
 
 
 @kernel(parallel=True, work=None, shell=True)

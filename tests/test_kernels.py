@@ -12,7 +12,6 @@ import minigrad.nn.functional as F
 from minigrad.jit import Kernel, compile_at_once, kernel, python_mode
 from minigrad.kernels import blas, conv, memory, skinny, vector
 from minigrad.kernels.frames import Geometry
-from minigrad.kernels.scalar import exp, maximum
 from minigrad.kernels.vector import copy_row
 from minigrad.zoo.lenet import lenet
 
@@ -93,6 +92,29 @@ def test_parts_of_a_matrix_are_products_too():
     np.testing.assert_allclose(found, a[::2, 3:20] @ b[3:20, 1::3], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["f", "d"])
+@pytest.mark.parametrize(
+    ("rows", "columns", "turn_a", "turn_b"), [(37, 61, False, True), (61, 37, True, False), (2, 50, False, False)]
+)
+def test_a_product_that_is_not_large_is_cut_into_small_ones(rows, columns, turn_a, turn_b, kind, monkeypatch):
+    a, b = matrices(rows, 25, columns, turn_a, turn_b, kind)
+    monkeypatch.setattr(blas, "_SPLIT_FROM", 1)
+    for name, value in (("_SMALL", 4000), ("_FEW", 300), ("_LONG", 25), ("machine_lanes", lambda: 16)):
+        monkeypatch.setattr(blas, name, value)
+    blas._cuts.cache_clear()
+    close = {"rtol": 1e-4, "atol": 1e-5} if kind == "f" else {"rtol": 1e-12, "atol": 1e-13}
+    try:
+        exact = np.einsum("ik,kj->ij", a.astype(float), b.astype(float))
+        cuts = blas._cuts(rows, 25, columns, turn_a, turn_b, 2)[0]
+        assert len(cuts) > 3 or rows * columns < 4000
+        assert cuts[0] == 0 and cuts[-1] == max(rows, columns) and (np.diff(cuts) > 0).all()
+        np.testing.assert_allclose(blas.matmul(a, b), exact, **close)  # part by part in Python, as long as nothing is compiled
+        with compile_at_once():
+            np.testing.assert_allclose(blas.matmul(a, b), exact, **close)
+    finally:
+        blas._cuts.cache_clear()
+
+
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("few", [2, 5, 8, 12])
 @pytest.mark.parametrize(("count", "length"), [(33, 96), (45, 1600), (600, 64)])
@@ -110,46 +132,12 @@ def test_a_few_rows_against_a_large_matrix(few, count, length, lanes, monkeypatc
         np.testing.assert_allclose(blas.matmul(g.T, x), np.einsum("mn,mk->nk", g, x), **close)
 
 
-# ---------------------------------------------------------------------------------------------- scalar functions
-
-
-@kernel
-def _each_exp(out, x):
-    for i in range(x.size):
-        out[i] = exp(x[i])
-
-
-@kernel
-def _greatest(out, x):
-    best = x[0]
-    for i in range(x.size):
-        best = maximum(best, x[i])
-    out[0] = best
-
-
 def test_a_product_in_parts_is_silent_about_nan_as_one_in_whole_is():
     rows = np.full((400, 200), np.inf, np.float32)
     assert (mg.tensor(rows) @ mg.tensor(np.zeros((200, 100), np.float32))).isnan().all().item()
 
 
-def test_the_exponential_is_good_to_two_units_in_the_last_place():
-    x = np.concatenate([np.linspace(-87.3, 88, 40001), [0, -1e-30, 1e-30]]).astype(np.float32)
-    out = np.empty_like(x)
-    _each_exp(out, x)
-    exact = np.exp(x.astype(np.float64))
-    assert (np.abs(out - exact) / np.spacing(exact.astype(np.float32))).max() < 2
-    special = np.array([-np.inf, -1000, np.nan], np.float32)
-    _each_exp(out[:3], special)
-    np.testing.assert_array_equal(out[:3], np.array([0, 0, np.nan], np.float32))
-    wide = np.array([-700.0, 0.5])
-    _each_exp(found := np.empty(2), wide)
-    np.testing.assert_allclose(found, np.exp(wide), rtol=1e-15)
-
-
-def test_the_largest_lets_nan_win():
-    for values, largest in (([1, 3, 2], 3), ([1, np.nan, 2], np.nan), ([-np.inf, -np.inf], -np.inf)):
-        _greatest(out := np.empty(1, np.float32), np.array(values * 20, np.float32))
-        np.testing.assert_array_equal(out[0], np.float32(largest))
+# ---------------------------------------------------------------------------------------------- windows and rows
 
 
 @given(st.integers(2, 9), st.integers(2, 9), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]))

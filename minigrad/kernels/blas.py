@@ -3,8 +3,8 @@
 BLAS's own threads go on spinning after a product and would take the cores from the kernels that follow (a LeNet step of 32
 images: 7.6 ms instead of 3.1). So BLAS works on the thread that calls it, and a large product is cut into as many parts as
 there are threads, each a product of its own, on the threads that run all other kernels: those call scipy's BLAS by its
-address. A small product is numpy's, which costs less to call. Cuts lie between rows or columns of the result, never
-within a sum.
+address. A product of medium size is cut into some that are small for BLAS, as many whatever the number of threads. A small
+one is numpy's, which costs less to call. Cuts lie between rows or columns of the result, never within a sum.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ import numpy as np
 from minigrad.jit import Intrinsic, get_num_threads, interpreted, kernel, late, prange
 from minigrad.kernels import skinny
 from minigrad.kernels.memory import empty
+from minigrad.kernels.vector import machine_lanes
 
 __all__ = ["gemm", "matmul", "product"]
 
 Array = np.ndarray[Any, Any]
 
 #: Multiply-adds from which on a second thread pays.
-_SPLIT_FROM = 4_000_000
+_SPLIT_FROM = 1_000_000
+#: With AVX-512, OpenBLAS takes a product without laying out its sides anew if it has so many multiply-adds at most, or, of a
+#: matrix and a turned one, so many results, which pays from such a length of its sums on.
+_SMALL, _FEW, _LONG = 450_000, 1200, 256
+#: A product is cut into small ones if they are not more than so many.
+_PARTS = 32
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -45,30 +51,43 @@ def matmul(a: Array, b: Array) -> Array:
         return skinny.rank_update(a.T, b)
     out = empty((rows, columns), a.dtype)
     _one_thread()
-    threads = get_num_threads() if rows * inner * columns >= _SPLIT_FROM else 1
-    if threads == 1 or max(rows, columns) < 2 * threads or interpreted():
-        return np.matmul(a, b, out=out)
-    _split(out, a, b, threads)
+    if rows * inner * columns < _SPLIT_FROM or interpreted() or not _split(out, a, b):
+        np.matmul(a, b, out=out)
     return out
 
 
-def _split(out: Array, a: Array, b: Array, threads: int) -> None:
-    (rows, inner), columns = a.shape, b.shape[1]
-    turned = []
-    for matrix in (a, b):  # BLAS takes a matrix as it lies or turned round
-        if not (matrix.flags.c_contiguous or matrix.T.flags.c_contiguous):
-            matrix = np.ascontiguousarray(matrix)
-        turned.append((matrix.reshape(-1), False) if matrix.flags.c_contiguous else (matrix.T.reshape(-1), True))
-    (left, turn_a), (right, turn_b) = turned
-    count = rows if rows > columns else columns
-    cuts = np.array([count * i // threads for i in range(threads + 1)])
-    sizes = np.array([rows, columns, inner, turn_a, turn_b, rows > columns])
+def _split(out: Array, a: Array, b: Array) -> bool:
+    """Whether there are parts to make of it; then they are made."""
+    turn_a, turn_b = not a.flags.c_contiguous, not b.flags.c_contiguous  # what lies in neither order is copied, turned
+    cuts, sizes = _cuts(*a.shape, b.shape[1], turn_a, turn_b, get_num_threads())
+    if len(cuts) == 2:
+        return False
+    left, right = (np.ascontiguousarray(m.T if turn else m).reshape(-1) for m, turn in ((a, turn_a), (b, turn_b)))
     _products(out.reshape(-1), left, right, cuts, sizes, _address(a.dtype.char))
+    return True
 
 
-@kernel(parallel=True, work=None)
+@functools.lru_cache(maxsize=256)
+def _cuts(rows: int, inner: int, columns: int, turn_a: bool, turn_b: bool, threads: int) -> tuple[Array, Array]:
+    """Where parts begin and the last one ends, of the rows or columns, whichever are more; and what else is numbers."""
+    parts = _small_ones(rows, inner, columns, turn_b and not turn_a) if machine_lanes() == 16 else 0
+    parts = parts if 0 < parts <= _PARTS else threads
+    count = max(rows, columns)
+    parts = parts if 2 * parts <= count else 1
+    return np.arange(parts + 1) * count // parts, np.array([rows, columns, inner, turn_a, turn_b, rows > columns])
+
+
+def _small_ones(rows: int, inner: int, columns: int, turned: bool) -> int:
+    """Into how many small products to cut, an even number whatever the threads are: it decides how sums are rounded."""
+    products = rows * columns * inner
+    if not turned or products > _PARTS * _SMALL:
+        return 2 * -(-products // (2 * _SMALL))
+    return 2 * -(-rows * columns // (2 * _FEW)) if inner >= _LONG else 0
+
+
+@kernel(parallel=True, work=None, shell=True)
 def _products(out, a, b, cuts, sizes, gemm):  # type: ignore[no-untyped-def]
-    """One part of the rows or columns for each thread."""
+    """Parts of the rows or columns, each a product of its own."""
     rows, columns, inner, turn_a, turn_b, by_rows = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
     wide_a, wide_b = rows if turn_a else inner, inner if turn_b else columns
     for part in prange(len(cuts) - 1):
@@ -88,11 +107,11 @@ def _product_python(
     """``out = a @ b`` by numpy; each is flat, in rows as far apart as it is `wide`, and may hold the turned matrix."""
 
     def matrix(flat: Array, height: int, width: int, wide: int) -> Array:
-        return np.lib.stride_tricks.as_strided(flat, (height, width), (wide * flat.itemsize, flat.itemsize))
+        return np.ndarray((height, width), flat.dtype, flat, 0, (wide * flat.itemsize, flat.itemsize))
 
     left = matrix(a, inner, rows, wide_a).T if turn_a else matrix(a, rows, inner, wide_a)
     right = matrix(b, columns, inner, wide_b).T if turn_b else matrix(b, inner, columns, wide_b)
-    matrix(out, rows, columns, wide)[...] = left @ right
+    np.matmul(left, right, out=matrix(out, rows, columns, wide))
 
 
 def _product_compiled() -> Any:

@@ -1,90 +1,156 @@
 """Batch normalisation over (N, C, L). Statistics are summed plane by plane, and the planes' sums in float64.
 
-A thread takes a few neighbouring channels at a time: then what it reads of an image lies in one piece, which the processor
-fetches ahead, and what it reads again is still in its cache.
+A thread takes a share of the channels, image after image: so what it reads of an image lies in one piece. Fewer channels at a
+time would leave in the nearest cache what is read again; but memory that is read in short pieces, some KB here and some there,
+comes half as fast, and that costs more. The second walk goes backwards: what was read last is still near.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from minigrad.jit import kernel, prange
+from minigrad.jit import get_num_threads, kernel, prange
+from minigrad.kernels.rows import Vectors, over_rows
 
 __all__ = ["batch_norm", "batch_norm_input", "batch_norm_moments"]
 
-#: Bytes that are read again, at most; and channels that are taken together, at most.
-_CACHED, _TOGETHER = 1 << 19, 8
+Array = np.ndarray[Any, Any]
 
 
-@kernel
-def _together(x, arrays):  # type: ignore[no-untyped-def]
-    """How many channels of so many arrays like `x` to take together."""
-    n, channels, length = x.shape
-    fitting = _CACHED // max(1, n * length * x.itemsize * arrays)
-    return max(1, min(_TOGETHER, min(fitting, channels // 4)))
+# ------------------------------------------------------------------------------------------------ rows
+
+
+def _squares_python(row: Array, centre: float) -> float:
+    return float(np.square(row - row.dtype.type(centre)).sum(dtype=np.float64))
+
+
+def _squares_vectors(emit: Vectors, row: Any, centre: Any) -> tuple[list[Any], list[Any]]:
+    off = emit.builder.fsub(row, centre)
+    return [], [emit.builder.fmul(off, off)]
+
+
+def _scaled_python(to: Array, row: Array, centre: float, scale: float, shift: float) -> None:
+    kind = row.dtype.type
+    to[:] = (row - kind(centre)) * kind(scale) + kind(shift)
+
+
+def _scaled_vectors(emit: Vectors, row: Any, centre: Any, scale: Any, shift: Any) -> tuple[list[Any], list[Any]]:
+    return [emit.fma(emit.builder.fsub(row, centre), scale, shift)], []
+
+
+def _both_python(h: Array, row: Array, centre: float) -> tuple[float, float]:
+    return float(h.sum(dtype=np.float64)), float((h * (row - row.dtype.type(centre))).sum(dtype=np.float64))
+
+
+def _both_vectors(emit: Vectors, h: Any, row: Any, centre: Any) -> tuple[list[Any], list[Any]]:
+    return [], [h, emit.builder.fmul(h, emit.builder.fsub(row, centre))]
+
+
+def _pulled_python(to: Array, h: Array, row: Array, centre: float, flat: float, steep: float, scale: float) -> None:
+    kind = row.dtype.type
+    to[:] = kind(scale) * (h - kind(flat) - (row - kind(centre)) * kind(steep))
+
+
+def _pulled_vectors(
+    emit: Vectors, h: Any, row: Any, centre: Any, flat: Any, steep: Any, scale: Any
+) -> tuple[list[Any], list[Any]]:
+    builder = emit.builder
+    off = builder.fmul(builder.fsub(row, centre), steep)
+    return [builder.fmul(scale, builder.fsub(builder.fsub(h, flat), off))], []
+
+
+#: ``sum(row)``
+_total = over_rows(
+    lambda row: float(row.sum(dtype=np.float64)), lambda emit, row: ([], [row]), outputs=0, inputs=1, sums=1, vectors=2
+)
+#: ``sum((row - centre)^2)``
+_squares = over_rows(_squares_python, _squares_vectors, outputs=0, inputs=1, sums=1, vectors=2)
+#: ``to = (row - centre) * scale + shift``
+_scaled = over_rows(_scaled_python, _scaled_vectors, outputs=1, inputs=1, sums=0)
+#: ``sum(h)`` and ``sum(h * (row - centre))``
+_both = over_rows(_both_python, _both_vectors, outputs=0, inputs=2, sums=2, vectors=2)
+#: ``to = scale * (h - flat - (row - centre) * steep)``
+_pulled = over_rows(_pulled_python, _pulled_vectors, outputs=1, inputs=2, sums=0)
+
+
+# ------------------------------------------------------------------------------------------------ kernels
+
+
+def batch_norm(out: Array, mean: Array, rstd: Array, x: Array, weight: Array, bias: Array, eps: float) -> None:
+    """Each channel less its mean, over its standard deviation, scaled and shifted; mean and 1/deviation are kept."""
+    _batch_norm(out, mean, rstd, x, weight, bias, eps, get_num_threads())
+
+
+def batch_norm_moments(plain: Array, weighted: Array, g: Array, x: Array, mean: Array, rstd: Array) -> None:
+    """``sum(g)`` and ``sum(g * xhat)`` in each channel."""
+    _batch_norm_moments(plain, weighted, g, x, mean, rstd, get_num_threads())
+
+
+def batch_norm_input(
+    dx: Array, plain: Array, weighted: Array, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
+) -> None:
+    """``w * r * (g - mean(g) - xhat * mean(g * xhat))`` in each channel, and those sums."""
+    _batch_norm_input(dx, plain, weighted, g, x, weight, mean, rstd, get_num_threads())
 
 
 @kernel(parallel=True, work=3)
-def batch_norm(out, mean, rstd, x, weight, bias, eps):  # type: ignore[no-untyped-def]
-    """Each channel less its mean, over its standard deviation, scaled and shifted; mean and 1/deviation are kept."""
-    channels, step = x.shape[1], _together(x, 1)
-    for block in prange((channels + step - 1) // step):
-        _norm(out, mean, rstd, x, weight, bias, eps, block * step, min(channels, (block + 1) * step))
+def _batch_norm(out, mean, rstd, x, weight, bias, eps, threads):  # type: ignore[no-untyped-def]
+    channels = x.shape[1]
+    for thread in prange(threads):
+        part = np.int64(thread)
+        _norm(out, mean, rstd, x, weight, bias, eps, channels * part // threads, channels * (part + 1) // threads)
 
 
 @kernel
 def _norm(out, mean, rstd, x, weight, bias, eps, first, end):  # type: ignore[no-untyped-def]
+    _statistics(mean, rstd, x, eps, first, end)
+    for i in range(len(x) - 1, -1, -1):
+        for c in range(first, end):
+            _scaled(out[i, c], x[i, c], mean[c], rstd[c] * weight[c], bias[c])
+
+
+@kernel
+def _statistics(mean, rstd, x, eps, first, end):  # type: ignore[no-untyped-def]
+    """Of each channel, from sums and squares about the mean of each plane, and from these means, about the first of them.
+
+    Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983).
+    """
     n, _, length = x.shape
-    kind, count = x.dtype.type, n * length
-    totals = np.zeros(end - first)
+    within, between = np.zeros(end - first), np.zeros(end - first)
     for i in range(n):
         for c in range(first, end):
-            row, part = x[i, c], kind(0)
-            for p in range(length):
-                part += row[p]
-            totals[c - first] += part
+            centre = _total(x[i, c]) / length
+            within[c - first] += _squares(x[i, c], centre)
+            if i == 0:
+                mean[c], rstd[c] = centre, 0
+            off = centre - mean[c]
+            rstd[c] += off
+            between[c - first] += off * off
     for c in range(first, end):
-        mean[c] = totals[c - first] / count
-    totals[:] = 0
-    for i in range(n):
-        for c in range(first, end):
-            row, part, centre = x[i, c], kind(0), kind(mean[c])
-            for p in range(length):
-                part += (row[p] - centre) * (row[p] - centre)
-            totals[c - first] += part
-    for c in range(first, end):
-        rstd[c] = 1 / math.sqrt(totals[c - first] / count + eps)
-    for i in range(n):
-        for c in range(first, end):
-            row, to = x[i, c], out[i, c]
-            centre, scale, shift = kind(mean[c]), kind(rstd[c] * weight[c]), bias[c]
-            for p in range(length):
-                to[p] = (row[p] - centre) * scale + shift
+        off = rstd[c] / n
+        mean[c] += off
+        variance = within[c - first] / (n * length) + max(between[c - first] / n - off * off, 0)
+        rstd[c] = 1 / math.sqrt(variance + eps)
 
 
 @kernel(parallel=True, work=2)
-def batch_norm_moments(plain, weighted, g, x, mean, rstd):  # type: ignore[no-untyped-def]
-    """``sum(g)`` and ``sum(g * xhat)`` in each channel."""
+def _batch_norm_moments(plain, weighted, g, x, mean, rstd, threads):  # type: ignore[no-untyped-def]
     channels = x.shape[1]
-    step = max(1, min(_TOGETHER, channels // 4))
-    for block in prange((channels + step - 1) // step):
-        _moments(plain, weighted, g, x, mean, rstd, block * step, min(channels, (block + 1) * step))
+    for thread in prange(threads):
+        part = np.int64(thread)
+        _moments(plain, weighted, g, x, mean, rstd, channels * part // threads, channels * (part + 1) // threads)
 
 
 @kernel
 def _moments(plain, weighted, g, x, mean, rstd, first, end):  # type: ignore[no-untyped-def]
-    kind = x.dtype.type
     plain[first:end] = 0
     weighted[first:end] = 0
     for i in range(x.shape[0]):
         for c in range(first, end):
-            row, h, centre = x[i, c], g[i, c], kind(mean[c])
-            a, b = kind(0), kind(0)
-            for p in range(len(row)):
-                a += h[p]
-                b += h[p] * (row[p] - centre)
+            a, b = _both(g[i, c], x[i, c], mean[c])
             plain[c] += a
             weighted[c] += b
     for c in range(first, end):
@@ -92,11 +158,10 @@ def _moments(plain, weighted, g, x, mean, rstd, first, end):  # type: ignore[no-
 
 
 @kernel(parallel=True)
-def batch_norm_input(dx, plain, weighted, g, x, weight, mean, rstd):  # type: ignore[no-untyped-def]
-    """``w * r * (g - mean(g) - xhat * mean(g * xhat))`` in each channel, and those sums."""
-    channels, step = x.shape[1], _together(x, 2)
-    for block in prange((channels + step - 1) // step):
-        first, end = block * step, min(channels, (block + 1) * step)
+def _batch_norm_input(dx, plain, weighted, g, x, weight, mean, rstd, threads):  # type: ignore[no-untyped-def]
+    channels = x.shape[1]
+    for thread in prange(threads):
+        first, end = channels * np.int64(thread) // threads, channels * (np.int64(thread) + 1) // threads
         _moments(plain, weighted, g, x, mean, rstd, first, end)
         _pull(dx, plain, weighted, g, x, weight, mean, rstd, first, end)
 
@@ -104,10 +169,8 @@ def batch_norm_input(dx, plain, weighted, g, x, weight, mean, rstd):  # type: ig
 @kernel
 def _pull(dx, plain, weighted, g, x, weight, mean, rstd, first, end):  # type: ignore[no-untyped-def]
     n, _, length = x.shape
-    kind, count = x.dtype.type, n * length
-    for i in range(n):
+    count = n * length
+    for i in range(n - 1, -1, -1):
         for c in range(first, end):
-            row, h, to, centre = x[i, c], g[i, c], dx[i, c], kind(mean[c])
-            flat, steep, scale = kind(plain[c] / count), kind(weighted[c] * rstd[c] / count), kind(weight[c] * rstd[c])
-            for p in range(length):
-                to[p] = scale * (h[p] - flat - (row[p] - centre) * steep)
+            flat, steep = plain[c] / count, weighted[c] * rstd[c] / count
+            _pulled(dx[i, c], g[i, c], x[i, c], mean[c], flat, steep, weight[c] * rstd[c])

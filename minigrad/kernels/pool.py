@@ -117,17 +117,17 @@ def _scatter_planes(to, g, taps, inner, layout, begin, end):  # type: ignore[no-
     pairs = pairs and wo >= _NARROW
     if not pairs or 2 * wo < w or r * ho < h:
         flat[begin * h * w : end * h * w] = 0
-    for line in range(begin * ho, end * ho):
-        plane, oy = line // ho, line % ho
-        at, start = line * wo, (plane * h + oy * sy - py) * w - px
-        if pairs:
-            for i in range(r):
-                spread_row(flat, start + i * w, values, which, at, wo, 2 * i)
-        else:
-            for ox in range(wo):
-                tap = which[np.uint64(at + ox)]
-                if tap < np.uint64(r * s):
-                    flat[np.uint64(start + ox * sx + inner[tap])] += values[np.uint64(at + ox)]
+    for plane in range(begin, end):
+        for oy in range(ho):
+            at, start = (plane * ho + oy) * wo, (plane * h + oy * sy - py) * w - px
+            if pairs:
+                for i in range(r):
+                    spread_row(flat, start + i * w, values, which, at, wo, 2 * i)
+            else:
+                for ox in range(wo):
+                    tap = which[np.uint64(at + ox)]
+                    if tap < np.uint64(r * s):
+                        flat[np.uint64(start + ox * sx + inner[tap])] += values[np.uint64(at + ox)]
 
 
 @kernel(parallel=True)

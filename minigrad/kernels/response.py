@@ -2,22 +2,139 @@
 
 Each image is walked once, channel after channel, in stretches of pixels so short that the rows of a window stay in the
 cache. Those rows lie in a ring: the newest takes the place of the one that leaves the window, and a window's sum is that of
-the whole ring, formed anew each time (a running sum, from which what leaves is taken away, would lose digits). Rows of the
-ring are whole vectors, so that the loop with the square roots has no remainder in which they are taken one by one.
+the whole ring, formed anew each time (a running sum, from which what leaves is taken away, would lose digits).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minigrad.jit import kernel, prange
+from minigrad.kernels.rows import Vectors, over_rows
 
 __all__ = ["lrn", "lrn_input"]
 
-#: Pixels of a stretch, at most; what the length of a ring's rows is a multiple of; rows that are added in one go.
-_STRETCH, _WHOLE, _TOGETHER = 1024, 64, 5
+Array = np.ndarray[Any, Any]
+
+#: Pixels of a stretch, at most; rows that are added in one go.
+_STRETCH, _TOGETHER = 1024, 5
+
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+def _add(emit: Vectors, rows: tuple[Any, ...]) -> Any:
+    total = rows[0]
+    for row in rows[1:]:
+        total = emit.builder.fadd(total, row)
+    return total
+
+
+def _inverse_root(emit: Vectors, s: Any) -> Any:
+    """One over the root. LLVM makes an estimate and a Newton step of it, which would make NaN of Inf."""
+    flags = ("reassoc", "contract", "arcp")
+    root = emit.call(f"llvm.sqrt.{emit.suffix}", emit.kind, s, flags=flags)
+    inverse = emit.builder.fdiv(emit.number(1.0), root, flags=flags)
+    return emit.builder.select(emit.builder.fcmp_ordered("==", s, emit.number(math.inf)), emit.number(0.0), inverse)
+
+
+def _power(emit: Vectors, rows: tuple[Any, ...], scale: Any, offset: Any) -> tuple[Any, Any]:
+    """``s^-1/2`` and ``s^-3/4``, by roots, which cost far less than a power."""
+    inverse = _inverse_root(emit, emit.fma(scale, _add(emit, rows), offset))
+    root = emit.call(f"llvm.sqrt.{emit.suffix}", emit.kind, inverse)
+    return inverse, emit.builder.fmul(inverse, root)
+
+
+def _normed(emit: Vectors, *given: Any) -> tuple[list[Any], list[Any]]:
+    *rows, x, scale, offset = given
+    return [emit.builder.fmul(x, _power(emit, tuple(rows), scale, offset)[1])], []
+
+
+def _terms(emit: Vectors, *given: Any) -> tuple[list[Any], list[Any]]:
+    *rows, g, x, scale, offset = given
+    inverse, power = _power(emit, tuple(rows), scale, offset)
+    own = emit.builder.fmul(g, power)
+    return [own, emit.builder.fmul(emit.builder.fmul(own, x), emit.builder.fmul(inverse, inverse))], []
+
+
+def _less(emit: Vectors, *given: Any) -> tuple[list[Any], list[Any]]:
+    *rows, own, x, steep = given
+    return [emit.builder.fsub(own, emit.builder.fmul(emit.builder.fmul(steep, x), _add(emit, tuple(rows))))], []
+
+
+def _normed_python(
+    to: Array, s: Array, a: Array, b: Array, c: Array, d: Array, e: Array, x: Array, scale: float, offset: float
+) -> None:
+    to[:] = x * (offset + scale * (s + a + b + c + d + e)) ** -0.75
+
+
+def _terms_python(
+    own: Array, term: Array, s: Array, a: Array, b: Array, c: Array, d: Array, e: Array, g: Array, x: Array,
+    scale: float, offset: float,
+) -> None:  # fmt: skip
+    bracket = offset + scale * (s + a + b + c + d + e)
+    own[:] = g * bracket**-0.75
+    term[:] = own * x / bracket
+
+
+def _less_python(
+    to: Array, s: Array, a: Array, b: Array, c: Array, d: Array, e: Array, own: Array, x: Array, steep: float
+) -> None:
+    to[:] = own - steep * x * (s + a + b + c + d + e)
+
+
+def _square_python(to: Array, x: Array) -> None:
+    np.multiply(x, x, out=to)
+
+
+#: ``to = x^2``
+_square = over_rows(_square_python, lambda emit, x: ([emit.builder.fmul(x, x)], []), outputs=1, inputs=1, sums=0)
+#: ``to = x s^-3/4``, s being ``offset + scale * (the sum of six rows)``
+_normed_34 = over_rows(_normed_python, _normed, outputs=1, inputs=7, sums=0)
+#: ``own = g s^-3/4`` and ``term = g x s^-7/4``
+_terms_34 = over_rows(_terms_python, _terms, outputs=2, inputs=8, sums=0)
+#: ``to = own - steep * x * (the sum of six rows)``
+_less_sum = over_rows(_less_python, _less, outputs=1, inputs=8, sums=0)
+
+
+@kernel
+def _ring(size, length, x):  # type: ignore[no-untyped-def]
+    """Rows of zeros; those behind the window's stay so."""
+    return np.zeros(((size + _TOGETHER - 1) // _TOGETHER * _TOGETHER, length), x.dtype)
+
+
+@kernel
+def _newest(row, x, c, begin, end):  # type: ignore[no-untyped-def]
+    """A channel's squares, of one behind the last zeros."""
+    if c >= len(x):
+        row[:] = 0
+    else:
+        _square(row, x[c, begin:end])
+
+
+@kernel
+def _sum(s, ring):  # type: ignore[no-untyped-def]
+    """The sum of the ring's rows without the last five, which are added on the way."""
+    if len(ring) > _TOGETHER:
+        s[:] = 0
+    for j in range(0, len(ring) - _TOGETHER, _TOGETHER):
+        a, b, c, d, e = ring[j], ring[j + 1], ring[j + 2], ring[j + 3], ring[j + 4]
+        for p in range(len(s)):
+            s[p] += a[p] + b[p] + c[p] + d[p] + e[p]
+
+
+@kernel
+def _brackets(to, s, ring, scale, offset):  # type: ignore[no-untyped-def]
+    """What is raised to a power that is not made of roots."""
+    a, b, c, d, e = ring[-5], ring[-4], ring[-3], ring[-2], ring[-1]
+    for p in range(len(to)):
+        to[p] = offset + scale * (s[p] + (a[p] + b[p] + c[p] + d[p] + e[p]))
+
+
+# ------------------------------------------------------------------------------------------------ kernels
 
 
 @kernel(parallel=True)
@@ -33,66 +150,19 @@ def lrn(out, x, size, alpha, beta, k):  # type: ignore[no-untyped-def]
 @kernel
 def _lrn(out, x, begin, end, size, alpha, beta, k):  # type: ignore[no-untyped-def]
     scale, offset, ahead = x.dtype.type(alpha / size), x.dtype.type(k), (size - 1) // 2
-    ring = _ring(size, end - begin, x)
-    s = np.empty(ring.shape[1], x.dtype)
+    ring, s = _ring(size, end - begin, x), np.zeros(end - begin, x.dtype)
     for newest in range(len(x) + ahead):
-        _square(ring[newest % size], x, newest, begin, end)
+        _newest(ring[newest % size], x, newest, begin, end)
         c = newest - ahead
         if c >= 0:
-            _powers(s, ring, scale, offset, beta)
             row, to = x[c, begin:end], out[c, begin:end]
-            for p in range(len(row)):
-                to[p] = row[p] * s[p]
-
-
-@kernel
-def _ring(size, length, x):  # type: ignore[no-untyped-def]
-    """Rows of zeros; those behind the window's stay so."""
-    rows = (size + _TOGETHER - 1) // _TOGETHER * _TOGETHER
-    return np.zeros((rows, (length + _WHOLE - 1) // _WHOLE * _WHOLE), x.dtype)
-
-
-@kernel
-def _square(row, x, c, begin, end):  # type: ignore[no-untyped-def]
-    """A channel's squares, of one behind the last zeros."""
-    if c >= len(x):
-        row[:] = 0
-    else:
-        values = x[c, begin:end]
-        for p in range(len(values)):
-            row[p] = values[p] * values[p]
-
-
-@kernel
-def _sum(s, ring, rows):  # type: ignore[no-untyped-def]
-    """The sum of the ring's first rows, a multiple of five."""
-    s[:] = 0
-    for j in range(0, rows, _TOGETHER):
-        a, b, c, d, e = ring[j], ring[j + 1], ring[j + 2], ring[j + 3], ring[j + 4]
-        for p in range(len(s)):
-            s[p] += a[p] + b[p] + c[p] + d[p] + e[p]
-
-
-@kernel
-def _inverse_root(s, one):  # type: ignore[no-untyped-def]
-    """One, of the same type, over the root. LLVM makes an estimate and a Newton step of it, which would make NaN of Inf."""
-    inverse = one / math.sqrt(s)
-    return one - one if s == np.inf else inverse
-
-
-@kernel
-def _powers(s, squares, scale, offset, beta):  # type: ignore[no-untyped-def]
-    """``s^-beta``; the paper's 3/4 by square roots, which cost far less than a power."""
-    _sum(s, squares, len(squares) - _TOGETHER)  # the last rows are added on the way
-    a, b, c, d, e = squares[-5], squares[-4], squares[-3], squares[-2], squares[-1]
-    one = s.dtype.type(1)
-    if beta == 0.75:
-        for p in range(len(s)):
-            inverse = _inverse_root(offset + scale * (s[p] + (a[p] + b[p] + c[p] + d[p] + e[p])), one)
-            s[p] = inverse * math.sqrt(inverse)
-    else:
-        for p in range(len(s)):
-            s[p] = math.pow(offset + scale * (s[p] + (a[p] + b[p] + c[p] + d[p] + e[p])), -beta)
+            _sum(s, ring)
+            if beta == 0.75:
+                _normed_34(to, s, ring[-5], ring[-4], ring[-3], ring[-2], ring[-1], row, scale, offset)
+            else:
+                _brackets(to, s, ring, scale, offset)
+                for p in range(len(row)):
+                    to[p] = row[p] * math.pow(to[p], -beta)
 
 
 @kernel(parallel=True)
@@ -111,43 +181,24 @@ def _lrn_input(dx, g, x, begin, end, size, alpha, beta, k):  # type: ignore[no-u
     """A second ring holds the terms that are summed over windows; the other term waits in `dx` meanwhile."""
     scale, offset, steep = x.dtype.type(alpha / size), x.dtype.type(k), x.dtype.type(2 * alpha / size * beta)
     channels, ahead, behind = len(x), (size - 1) // 2, size // 2
-    squares, terms = _ring(size, end - begin, x), _ring(size, end - begin, x)
-    s, t = np.empty(squares.shape[1], x.dtype), np.empty(squares.shape[1], x.dtype)
+    ring, terms = _ring(size, end - begin, x), _ring(size, end - begin, x)
+    s, t = np.zeros(end - begin, x.dtype), np.zeros(end - begin, x.dtype)
     for newest in range(channels + ahead + behind):
-        _square(squares[newest % size], x, newest, begin, end)
+        _newest(ring[newest % size], x, newest, begin, end)
         c, done = newest - ahead, newest - ahead - behind
         if 0 <= c < channels:
-            _both_powers(s, t, squares, scale, offset, beta)
-            _pull(dx[c, begin:end], terms[c % size], g[c, begin:end], x[c, begin:end], s, t)
+            own, term, h, row = dx[c, begin:end], terms[c % size], g[c, begin:end], x[c, begin:end]
+            _sum(s, ring)
+            if beta == 0.75:
+                _terms_34(own, term, s, ring[-5], ring[-4], ring[-3], ring[-2], ring[-1], h, row, scale, offset)
+            else:
+                _brackets(term, s, ring, scale, offset)
+                for p in range(len(row)):
+                    own[p] = h[p] * math.pow(term[p], -beta)
+                    term[p] = own[p] * row[p] / term[p]
         elif c >= channels:
             terms[c % size] = 0
         if done >= 0:
-            _sum(s, terms, len(terms))
-            row, to = x[done, begin:end], dx[done, begin:end]
-            for p in range(len(row)):
-                to[p] -= steep * row[p] * s[p]
-
-
-@kernel
-def _both_powers(s, t, squares, scale, offset, beta):  # type: ignore[no-untyped-def]
-    """``s^-beta`` and ``s^(-beta-1)``."""
-    _sum(s, squares, len(squares) - _TOGETHER)  # the last rows are added on the way
-    a, b, c, d, e = squares[-5], squares[-4], squares[-3], squares[-2], squares[-1]
-    one = s.dtype.type(1)
-    if beta == 0.75:
-        for p in range(len(s)):
-            inverse = _inverse_root(offset + scale * (s[p] + (a[p] + b[p] + c[p] + d[p] + e[p])), one)
-            s[p] = inverse * math.sqrt(inverse)
-            t[p] = s[p] * (inverse * inverse)
-    else:
-        for p in range(len(s)):
-            bracket = offset + scale * (s[p] + (a[p] + b[p] + c[p] + d[p] + e[p]))
-            s[p] = math.pow(bracket, -beta)
-            t[p] = s[p] / bracket
-
-
-@kernel
-def _pull(own, terms, g, x, s, t):  # type: ignore[no-untyped-def]
-    for p in range(len(g)):
-        own[p] = g[p] * s[p]
-        terms[p] = g[p] * x[p] * t[p]
+            own, row = dx[done, begin:end], x[done, begin:end]
+            _sum(t, terms)
+            _less_sum(own, t, terms[-5], terms[-4], terms[-3], terms[-2], terms[-1], own, row, steep)

@@ -7,11 +7,13 @@ of a difference that was rounded twice.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minigrad.jit import kernel, prange
-from minigrad.kernels.scalar import exp, maximum
+from minigrad.kernels.exponential import exp, exponentials, mass
+from minigrad.kernels.rows import largest, over_rows
 
 __all__ = [
     "cross_entropy",
@@ -24,54 +26,43 @@ __all__ = [
     "weight_of",
 ]
 
-#: So many numbers are summed in their own type, in as many partial sums as a vector has lanes.
-_CHUNK = 256
-#: Rows are taken together until they have so many numbers: the exponential's loop is for vectors, and a row may be short.
+Array = np.ndarray[Any, Any]
+
+#: A thread takes rows together until they have so many numbers.
 _BLOCK = 2048
 
 
-@kernel
-def _largest(row):  # type: ignore[no-untyped-def]
-    """The row's largest; NaN if there is one."""
-    peak = row[0]
-    for j in range(len(row)):
-        peak = maximum(peak, row[j])
-    return peak
+def _scaled_python(to: Array, row: Array, factor: float) -> None:
+    np.multiply(row, row.dtype.type(factor), out=to)
 
 
-@kernel
-def _sum(row):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for start in range(0, len(row), _CHUNK):
-        piece, part = row[start : start + _CHUNK], row.dtype.type(0)
-        for j in range(len(piece)):
-            part += piece[j]
-        total += part
-    return total
+def _pulled_python(to: Array, h: Array, y: Array, mean: float) -> None:
+    np.multiply(y, h - y.dtype.type(mean), out=to)
 
 
-@kernel
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for start in range(0, len(a), _CHUNK):
-        left, right, part = a[start : start + _CHUNK], b[start : start + _CHUNK], a.dtype.type(0)
-        for j in range(len(left)):
-            part += left[j] * right[j]
-        total += part
-    return total
-
-
-@kernel
-def _exponentials(to, x, peaks):  # type: ignore[no-untyped-def]
-    """``exp(x - peak)``, row by row, and the peaks."""
-    for i in range(len(x)):
-        row, here, peak = x[i], to[i], _largest(x[i])
-        peaks[i] = peak
-        for j in range(len(row)):
-            here[j] = row[j] - peak
-    flat = to.reshape(-1)
-    for j in range(len(flat)):
-        flat[j] = exp(flat[j])
+_sum = over_rows(
+    lambda row: float(row.sum(dtype=np.float64)), lambda emit, row: ([], [row]), outputs=0, inputs=1, sums=1, vectors=2
+)
+_dot = over_rows(
+    lambda a, b: float((a * b).sum(dtype=np.float64)),
+    lambda emit, a, b: ([], [emit.builder.fmul(a, b)]),
+    outputs=0,
+    inputs=2,
+    sums=1,
+    vectors=2,
+)
+#: ``to = row * factor``
+_scaled = over_rows(
+    _scaled_python, lambda emit, row, factor: ([emit.builder.fmul(row, factor)], []), outputs=1, inputs=1, sums=0
+)
+#: ``to = y * (h - mean)``
+_pulled = over_rows(
+    _pulled_python,
+    lambda emit, h, y, mean: ([emit.builder.fmul(y, emit.builder.fsub(h, mean))], []),
+    outputs=1,
+    inputs=2,
+    sums=0,
+)
 
 
 @kernel(parallel=True)
@@ -85,22 +76,16 @@ def softmax(out, x):  # type: ignore[no-untyped-def]
 
 @kernel
 def _softmax(out, x):  # type: ignore[no-untyped-def]
-    _exponentials(out, x, np.empty(len(x), x.dtype))
     for i in range(len(x)):
         to = out[i]
-        scale = x.dtype.type(1 / _sum(to))
-        for j in range(len(to)):
-            to[j] *= scale
+        _scaled(to, to, 1 / exponentials(to, x[i], largest(x[i])))
 
 
 @kernel(parallel=True)
 def softmax_backward(out, g, y):  # type: ignore[no-untyped-def]
     """``y * (g - sum(g * y))``, y being the softmax."""
     for i in prange(y.shape[0]):
-        to, h, v = out[i], g[i], y[i]
-        mean = y.dtype.type(_dot(h, v))
-        for j in range(len(v)):
-            to[j] = v[j] * (h[j] - mean)
+        _pulled(out[i], g[i], y[i], _dot(g[i], y[i]))
 
 
 @kernel(parallel=True)
@@ -114,11 +99,10 @@ def log_softmax(out, x):  # type: ignore[no-untyped-def]
 
 @kernel
 def _log_softmax(out, x):  # type: ignore[no-untyped-def]
-    peaks = np.empty(len(x), x.dtype)
-    _exponentials(out, x, peaks)
     for i in range(len(x)):
-        row, to, peak = x[i], out[i], peaks[i]
-        level = x.dtype.type(math.log(_sum(to)))
+        row, to = x[i], out[i]
+        peak = largest(row)
+        level = x.dtype.type(math.log(mass(row, peak)))
         for j in range(len(row)):
             to[j] = (row[j] - peak) - level
 
@@ -173,13 +157,12 @@ def cross_entropy(losses, total, x, target, weight, ignore, smoothing):  # type:
 
 @kernel
 def _losses(losses, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
-    peaks, powers = np.empty(len(x), x.dtype), np.empty(x.shape, x.dtype)
-    _exponentials(powers, x, peaks)
     for i in range(len(x)):
         losses[i] = 0
         if target[i] != ignore:
             row = x[i]
-            level = math.log(_sum(powers[i])) + peaks[i]
+            peak = largest(row)
+            level = math.log(mass(row, peak)) + peak
             loss = (1 - smoothing) * weight[target[i]] * (level - row[target[i]])
             if smoothing > 0:
                 for j in range(len(row)):
@@ -199,8 +182,10 @@ def cross_entropy_backward(out, g, x, target, weight, ignore, smoothing, mean): 
 
 @kernel
 def _gradients(out, g, share, x, target, weight, ignore, smoothing):  # type: ignore[no-untyped-def]
-    smooth = smoothing / len(weight) * _sum(weight)
-    _exponentials(out, x, np.empty(len(x), x.dtype))
+    smooth = 0.0
+    if smoothing > 0:
+        for j in range(len(weight)):
+            smooth += smoothing / len(weight) * weight[j]
     for i in range(len(x)):
         to, goal = out[i], target[i]
         if goal == ignore:
@@ -208,9 +193,8 @@ def _gradients(out, g, share, x, target, weight, ignore, smoothing):  # type: ig
         else:
             h = share * (g[0] if len(g) == 1 else g[i])
             own = (1 - smoothing) * weight[goal]
-            scale = x.dtype.type(h * (own + smooth) / _sum(to))
-            for j in range(len(to)):
-                to[j] *= scale
+            total = exponentials(to, x[i], largest(x[i]))
+            _scaled(to, to, h * (own + smooth) / total)
             if smoothing > 0:
                 for j in range(len(to)):
                     to[j] -= h * smoothing / len(to) * weight[j]

@@ -42,7 +42,7 @@ def _out_of_lanes(out, made, n, batch, pixels, images, places, spare, turn, plus
 # ------------------------------------------------------------------------------------------------ forward
 
 
-@kernel(parallel=True, work=4, shell=True)
+@kernel(parallel=True, work=4)
 def forward(out, x, w, bias, room, cuts, parts, sizes, jobs, inner, firsts, lines, xi, xp, oi, op, ends, strip, turn, back):  # type: ignore[no-untyped-def]
     """``out`` (N, F, Ho, Wo) from ``x`` (N, C, H, W), ``w`` (F, C / groups, R, S) and ``bias`` (F,)."""
     for part in prange(len(parts) - 1):
@@ -118,7 +118,7 @@ def _pack(packed, w, firsts, some):  # type: ignore[no-untyped-def]
 # ------------------------------------------------------------------------------------------------ by input
 
 
-@kernel(parallel=True, work=3, shell=True)
+@kernel(parallel=True, work=3)
 def by_input(dx, g, w, room, cuts, parts, sizes, jobs, inner, gi, gp, oi, op, ends, scatter, last, turn):  # type: ignore[no-untyped-def]
     """``dx`` (N, C, H, W) from ``g`` (N, F, Ho, Wo) and ``w`` (F, C / groups, R, S)."""
     for part in prange(len(parts) - 1):
@@ -195,7 +195,7 @@ def _pack_turned(packed, w, filters, taps):  # type: ignore[no-untyped-def]
 # ------------------------------------------------------------------------------------------------ by weight
 
 
-@kernel(parallel=True, work=3, shell=True)
+@kernel(parallel=True, work=3)
 def by_weight(dw, g, x, room, cuts, parts, sizes, jobs, inner, rows, firsts, xi, xp, gi, gp, dots, turn, fold):  # type: ignore[no-untyped-def]
     """``dw`` (F, C / groups, R, S) from ``g`` (N, F, Ho, Wo) and ``x`` (N, C, H, W)."""
     for part in prange(len(parts) - 1):

@@ -48,6 +48,9 @@ _OPTIONS = {
 #: Waking threads costs tens of microseconds; one thread does this many elements in that time.
 _SERIAL_BELOW = 1 << 15
 
+#: What a kernel with parallel loops is given before its arguments in order to run on the calling thread.
+_ALONE = (0, 1)
+
 #: Threads that parallel kernels use; None until numba is loaded or somebody says.
 _threads: int | None = None
 _turn = threading.Lock()  # one parallel kernel at a time: two would share the cores, and numba's own scheduler would abort
@@ -81,16 +84,16 @@ class Kernel:
         if not self.parallel:
             return compiled(*args)
         if _in_child or (self.work is not None and args[self.work].size < _SERIAL_BELOW * self.light):
-            return compiled(0, 1, *args)
+            return compiled(*(_ALONE + args))
         with _turn:
-            return compiled(_launch(), _threads, *args)
+            return compiled(*((_launch(), _threads) + args))
 
     def serial(self, *args: Any) -> Any:
         """The same on the calling thread, for arrays so small that waking a second one costs more than the work."""
         if _python_only:
             return self.python(*args)
         compiled = self._compiled or self.dispatcher()
-        return compiled(0, 1, *args) if self.parallel else compiled(*args)
+        return compiled(*(_ALONE + args)) if self.parallel else compiled(*args)
 
     def dispatcher(self) -> Callable[..., Any]:
         """Numba's dispatcher for this kernel, made once. One with parallel loops takes what starts threads, and how many."""

@@ -34,7 +34,7 @@ __all__ = [
     "set_num_threads",
 ]
 
-#: In plain Python a parallel range is a range; compiled kernels get numba's.
+#: In plain Python a parallel range is a range; in a compiled kernel its turns are shared out to all threads.
 prange = range
 
 _OPTIONS = {
@@ -84,9 +84,9 @@ class Kernel:
         if not self.parallel:
             return compiled(*args)
         if _in_child or (self.work is not None and args[self.work].size < _SERIAL_BELOW * self.light):
-            return compiled(*(_ALONE + args))
+            return compiled(*(_ALONE + args))  # joined, which is quicker than a list of all
         with _turn:
-            return compiled(*((_launch(), _threads) + args))
+            return compiled(_launch(), _threads, *args)
 
     def serial(self, *args: Any) -> Any:
         """The same on the calling thread, for arrays so small that waking a second one costs more than the work."""

@@ -12,18 +12,18 @@ import functools
 import importlib
 import os
 import threading
-import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from minigrad.kernel_cache import KernelFiles
+from minigrad.kernel_compiler import Compilers, compilers
+from minigrad.kernel_threads import in_parallel, launcher, outlined
 
 __all__ = [
     "Intrinsic",
     "Kernel",
-    "compile_at_once",
     "get_num_threads",
     "interpreted",
     "kernel",
@@ -34,20 +34,25 @@ __all__ = [
     "set_num_threads",
 ]
 
-#: In plain Python a parallel range is a range; compiled kernels get numba's.
+#: In plain Python a parallel range is a range; in a compiled kernel its turns are shared out to all threads.
 prange = range
 
-# No "nnan"/"ninf": NaN and Inf must pass through. Reassociation lets sums use vector lanes; contraction allows FMA.
-_FASTMATH = {"reassoc", "contract", "arcp"}
+_OPTIONS = {
+    # No "nnan"/"ninf": NaN and Inf must pass through. Reassociation lets sums use vector lanes; contraction allows FMA.
+    "fastmath": {"reassoc", "contract", "arcp"},
+    "error_model": "numpy",
+    "nogil": True,
+    "no_cfunc_wrapper": True,
+}
 
 #: Waking threads costs tens of microseconds; one thread does this many elements in that time.
 _SERIAL_BELOW = 1 << 15
 
+#: What a kernel with parallel loops is given before its arguments in order to run on the calling thread.
+_ALONE = (0, 1)
+
 #: Threads that parallel kernels use; None until numba is loaded or somebody says.
 _threads: int | None = None
-#: Seconds that a kernel works on one thread before its loop for several threads is compiled, unless that was kept.
-_patience = 1.0
-_told = threading.local()  # how many threads numba was told to use, which it keeps for each thread apart
 _turn = threading.Lock()  # one parallel kernel at a time: two would share the cores, and numba's own scheduler would abort
 _in_child = False  # of a process that had numba's threads, none of which a fork copies
 
@@ -62,85 +67,54 @@ class Kernel:
     memory.
     """
 
-    def __init__(
-        self, function: Callable[..., Any], *, parallel: bool, work: int | None = 0, light: int = 1, shell: bool = False
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], *, parallel: bool, work: int | None = 0, light: int = 1) -> None:
         """Keep the function; nothing is imported or compiled yet."""
         self.python = function
         self.parallel = parallel
         self.work = work
         self.light = light
-        self.shell = shell
         self._compiled: Callable[..., Any] | None = None
-        self._ready = False  # the loop for several threads is there
-        self._spent: float | None = None  # seconds on one thread for want of it, after the first call
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Any:
         """Run on these arrays: compiled, or as plain Python in `python_mode()`."""
         if _python_only:
             return self.python(*args)
-        if not self.parallel:
-            return (self._compiled or self.dispatcher())(*args)
-        if _in_child or (self.work is not None and args[self.work].size < _SERIAL_BELOW * self.light):
-            return (self.serial._compiled or self.serial.dispatcher())(*args)
         compiled = self._compiled or self.dispatcher()
-        if not self._ready and not self._pays(compiled, args):
-            return self._alone(args)
-        with _turn:
-            if getattr(_told, "threads", None) != _threads:
-                _tell()
+        if not self.parallel:
             return compiled(*args)
+        if _in_child or (self.work is not None and args[self.work].size < _SERIAL_BELOW * self.light):
+            return compiled(*(_ALONE + args))  # joined, which is quicker than a list of all
+        with _turn:
+            return compiled(_launch(), _threads, *args)
 
-    def _pays(self, compiled: Any, args: tuple[Any, ...]) -> bool:
-        """Whether the loop for several threads is there, or worth its compilation, which takes a second or more.
-
-        It calculates what the loop for one thread does, part by part; so a first step need not wait for both.
-        """
-        if self._spent is not None:  # looked for before
-            self._ready = self._spent >= _patience
-            return self._ready
-        signature = tuple(compiled.typeof_pyval(a) for a in args)
-        files = getattr(compiled._cache, "_cache_file", None)
-        self._ready = (
-            _patience == 0
-            or signature in compiled.overloads
-            or (files is not None and files.has(compiled._cache._index_key(signature, compiled.targetctx.codegen())))
-        )
-        return self._ready
-
-    def _alone(self, args: tuple[Any, ...]) -> Any:
-        """On one thread, with a look at the clock; the first time does not count, since it compiles."""
-        start = time.perf_counter()
-        result = self.python(*args) if self.shell else self.serial(*args)
-        self._spent = 0.0 if self._spent is None else self._spent + time.perf_counter() - start
-        return result
-
-    @functools.cached_property
-    def serial(self) -> Kernel:
-        """The same loops on one thread, for arrays so small that waking a second one costs more than the work."""
-        return Kernel(self.python, parallel=False)
+    def serial(self, *args: Any) -> Any:
+        """The same on the calling thread, for arrays so small that waking a second one costs more than the work."""
+        if _python_only:
+            return self.python(*args)
+        compiled = self._compiled or self.dispatcher()
+        return compiled(*(_ALONE + args)) if self.parallel else compiled(*args)
 
     def dispatcher(self) -> Callable[..., Any]:
-        """Numba's dispatcher for this kernel, made once."""
+        """Numba's dispatcher for this kernel, made once. One with parallel loops takes what starts threads, and how many."""
         if self._compiled is None:
-            self._compiled = self._jit()
+            self._compiled = self._whole()
         return self._compiled
 
-    def _jit(self) -> Callable[..., Any]:
-        numba = _numba()
-        options = {
-            "parallel": self.parallel,
-            "fastmath": _FASTMATH,
-            "error_model": "numpy",
-            "nogil": True,
-            "no_cfunc_wrapper": True,
-        }
-        function = _with_compiled_globals(self.python, numba)
-        if not self.parallel:
-            function.__qualname__ += ".serial"  # a name of its own in numba's cache, which does not look at flags
+    @functools.cached_property
+    def part(self) -> Any:
+        """Numba's dispatcher for kernels that call this one; a parallel loop is then an ordinary one."""
+        return _compilers().part(_twin(self.python, self.python.__code__), _OPTIONS)
+
+    def _whole(self) -> Callable[..., Any]:
+        code, loops = self.python.__code__, {}
+        if self.parallel:
+            code, codes = outlined(self.python)
+            loops = {name: _compilers().part(_twin(self.python, loop), _OPTIONS) for name, loop in codes.items()}
+            loops["in_parallel"] = in_parallel()
+        function = _twin(self.python, code, **loops)
         try:
-            made = numba.njit(cache=True, **options)(function)
+            made = _compilers().whole(function, _OPTIONS, cache=True)
             files = made._cache._cache_file
             made._cache._cache_file = KernelFiles(files._cache_path, files._index_name.removesuffix(".nbi"))
             return made  # type: ignore[no-any-return]
@@ -148,25 +122,17 @@ class Kernel:
             if "locator" not in str(error):
                 raise
             _warn_uncached()
-            return numba.njit(**options)(function)  # type: ignore[no-any-return]
+            return _compilers().whole(function, _OPTIONS, cache=False)  # type: ignore[no-any-return]
 
 
-def kernel(
-    function: Callable[..., Any] | None = None,
-    *,
-    parallel: bool = False,
-    work: int | None = 0,
-    light: int = 1,
-    shell: bool = False,
-) -> Any:
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, work: int | None = 0, light: int = 1) -> Any:
     """Make a function over arrays a `Kernel`.
 
-    With ``parallel=True`` its `prange` loops run on all threads, unless the argument at position `work` is small; `light`
-    says how many times as large it must be for a kernel that does little with each element. Without a `work`, whoever calls
-    has found that it pays. A `shell` only hands each thread's share to another kernel: Python can do that as well, as long as
-    the loop is not compiled.
+    With ``parallel=True`` the turns of its `prange` loops are shared out to all threads, unless the argument at position
+    `work` is small; `light` says how many times as large it must be for a kernel that does little with each element. Without
+    a `work`, whoever calls has found that it pays. What such a loop assigns to a variable stays in it: results go into arrays.
     """
-    options: dict[str, Any] = {"parallel": parallel, "work": work, "light": light, "shell": shell}
+    options: dict[str, Any] = {"parallel": parallel, "work": work, "light": light}
     return functools.partial(Kernel, **options) if function is None else Kernel(function, **options)
 
 
@@ -179,17 +145,6 @@ def python_mode() -> Iterator[None]:
         yield
     finally:
         _python_only = before
-
-
-@contextlib.contextmanager
-def compile_at_once() -> Iterator[None]:
-    """Inside the block, compile loops for several threads when they are first called, however little there is to do."""
-    global _patience
-    before, _patience = _patience, 0.0
-    try:
-        yield
-    finally:
-        _patience = before
 
 
 @contextlib.contextmanager
@@ -223,11 +178,6 @@ def get_num_threads() -> int:
     if _threads is None:
         _numba()
     return _threads or 1
-
-
-def _tell() -> None:
-    _numba().set_num_threads(_threads)
-    _told.threads = _threads
 
 
 def _forked() -> None:
@@ -273,17 +223,6 @@ def _numba() -> Any:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         os.environ.setdefault("KMP_BLOCKTIME", "1")
     numba = importlib.import_module("numba")  # late: it costs a quarter of a second
-    event = importlib.import_module("numba.core.event")
-
-    class Announce(event.Listener):  # type: ignore[misc,name-defined]
-        def on_start(self, event: Any) -> None:
-            for listener in _listeners:
-                listener(event.data["dispatcher"].py_func.__name__)
-
-        def on_end(self, event: Any) -> None:
-            """Nothing to say when a compilation ends."""
-
-    event.register("numba:compile", Announce())
     global _threads
     if _threads is None:
         _threads = _wanted_threads(numba.config.NUMBA_NUM_THREADS)
@@ -302,14 +241,29 @@ def _wanted_threads(most: int) -> int:
     return int(wanted)
 
 
-def _with_compiled_globals(function: Callable[..., Any], numba: Any) -> Callable[..., Any]:
-    """The same function seeing numba's `prange`, and dispatchers where its module has kernels."""
-    replaced = {
-        name: value.dispatcher() if isinstance(value, (Kernel, Intrinsic)) else numba.prange if value is prange else value
+@functools.cache
+def _launch() -> int:
+    return launcher()
+
+
+def _compilers() -> Compilers:
+    _numba()
+    return compilers(_announce)
+
+
+def _announce(name: str) -> None:
+    for listener in _listeners:
+        listener(name)
+
+
+def _twin(function: Callable[..., Any], code: types.CodeType, **more: Any) -> Callable[..., Any]:
+    """A function with this code that sees the other's globals, dispatchers where its module has kernels, and some more."""
+    replaced = more | {
+        name: value.part if isinstance(value, Kernel) else value.dispatcher() if isinstance(value, Intrinsic) else value
         for name, value in function.__globals__.items()
-        if name in function.__code__.co_names or name.startswith("__")
+        if name in code.co_names or name.startswith("__")
     }
-    twin = types.FunctionType(function.__code__, replaced, function.__name__, function.__defaults__)
+    twin = types.FunctionType(code, replaced, code.co_name, function.__defaults__)
     twin.__qualname__ = function.__qualname__
     twin.__module__ = function.__module__
     return twin

@@ -76,6 +76,11 @@ def _sources() -> str:
     """A digest of all that compiled code is made of: the kernels, what compiles them, and numba."""
     here = Path(__file__).parent
     digest = hashlib.sha256(importlib.import_module("numba").__version__.encode())
-    for path in (here / "jit.py", *sorted((here / "kernels").glob("*.py"))):
+    for path in (
+        here / "jit.py",
+        here / "kernel_compiler.py",
+        here / "kernel_threads.py",
+        *sorted((here / "kernels").glob("*.py")),
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -61,6 +61,23 @@ print(found.count(True), mg.get_num_threads())
     assert done.stdout.split() == ["6", count], done.stderr
 
 
+@pytest.mark.slow
+def test_more_threads_than_cores_under_each_scheduler():
+    """Numba's own scheduler hands several shares to a thread at once where there are fewer threads than shares."""
+    code = """
+import minigrad.jit as jit
+from minigrad.kernels.elementwise import rectify
+from numba.np.ufunc.parallel import threading_layer
+x = np.arange(-50_000, 50_000, dtype=np.float32)
+out = np.full_like(x, 7)
+rectify.dispatcher()(jit.launcher(), 5, out, x)
+print(threading_layer(), (out == x.clip(0)).all())
+"""
+    for layer in ("omp", "workqueue"):
+        done = python(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="5")
+        assert done.stdout.split()[1:] == ["True"], done.stderr
+
+
 def test_the_number_of_threads_must_be_one():
     done = python("mg.get_num_threads()", MINIGRAD_NUM_THREADS="many")
     assert "MINIGRAD_NUM_THREADS=many: a number from 1 to" in done.stderr

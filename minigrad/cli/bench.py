@@ -19,7 +19,6 @@ from minigrad.bench.processes import Measured, ProcessCase, process_cases
 from minigrad.bench.report import Findings, duration, read, tables, write, write_json
 from minigrad.cli.parsing import positive_number
 from minigrad.errors import MinigradError
-from minigrad.jit import compile_at_once
 
 __all__ = ["add_parser", "run"]
 
@@ -79,7 +78,7 @@ def _measure(
     found: Findings,
     wrong: list[str],
 ) -> None:
-    with Progress(console=console, transient=True) as progress, compile_at_once():
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task("", total=len(cases))
         for case in cases:
             progress.update(task, description=case.name)
@@ -131,8 +130,7 @@ def _begun(args: argparse.Namespace) -> Findings:
         raise MinigradError("--resume goes on with the file that --out names; there is no --out")
     here = description()
     if not args.resume or not args.out.exists():
-        with compile_at_once():
-            return Findings(here, limits())
+        return Findings(here, limits())
     found = read(args.out)
     for what in ("processor", "threads", "lanes", "python", "packages"):
         if found.machine.get(what) != here[what]:

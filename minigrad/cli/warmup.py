@@ -14,7 +14,7 @@ import minigrad.nn.functional as F
 from minigrad import nn, optim
 from minigrad.core import make_tensor
 from minigrad.errors import MinigradError
-from minigrad.jit import compile_at_once, on_compile
+from minigrad.jit import on_compile
 from minigrad.modes import no_grad
 from minigrad.zoo.alexnet import alexnet
 from minigrad.zoo.lenet import lenet
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     for name in wanted:
         compiled: list[str] = []
         start = time.perf_counter()
-        with console.status(f"compiling for {name}"), on_compile(compiled.append), compile_at_once():
+        with console.status(f"compiling for {name}"), on_compile(compiled.append):
             _warm(*_MODELS[name])
         console.print(f"{name}: {len(compiled)} kernels compiled in {time.perf_counter() - start:.1f} s, the others were there")
     return 0

@@ -85,7 +85,7 @@ def _small_ones(rows: int, inner: int, columns: int, turned: bool) -> int:
     return 2 * -(-rows * columns // (2 * _FEW)) if inner >= _LONG else 0
 
 
-@kernel(parallel=True, work=None, shell=True)
+@kernel(parallel=True, work=None)
 def _products(out, a, b, cuts, sizes, gemm):  # type: ignore[no-untyped-def]
     """Parts of the rows or columns, each a product of its own."""
     rows, columns, inner, turn_a, turn_b, by_rows = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]

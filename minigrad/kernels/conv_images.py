@@ -248,7 +248,7 @@ def _weight_plan(x: Shape, w: Shape, g: Shape, geometry: Geometry, lanes: int, d
     return _Sums(cuts, parts, (sizes, np.array(ranges), inner.reshape(-1), rows, firsts, *into[:2], *other[:2]), micro)
 
 
-@kernel(parallel=True, work=3, shell=True)
+@kernel(parallel=True, work=3)
 def _by_weight(dw, g, x, room, cuts, parts, sizes, jobs, inner, rows, firsts, xi, xp, gi, gp, dots, turn, fold):  # type: ignore[no-untyped-def]
     """``dw`` (F, C / groups, R, S) from ``g`` (N, F, Ho, Wo) and ``x`` (N, C, H, W)."""
     for part in prange(len(parts) - 1):

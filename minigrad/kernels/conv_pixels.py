@@ -146,7 +146,7 @@ def _planes(out, source, weights, bias, inner, parts, sizes, strip):  # type: ig
 
 @kernel
 def _strips(part, out, source, weights, bias, inner, parts, sizes, strip):  # type: ignore[no-untyped-def]
-    """One thread's part; a function of its own, because numba compiles what stands in a parallel loop twice."""
+    """One thread's part of the planes."""
     positions, outputs, ho, wo = sizes[0], sizes[1], sizes[2], sizes[3]
     fh, fw, top, left, width = sizes[4], sizes[5], sizes[6], sizes[7], sizes[8]
     groups, blocks, taps, some = weights.shape

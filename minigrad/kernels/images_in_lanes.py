@@ -125,7 +125,7 @@ def blocks_of(count: int, some: int) -> list[int]:
 # ------------------------------------------------------------------------------------------------ loops
 
 
-@kernel(parallel=True, work=4, shell=True)
+@kernel(parallel=True, work=4)
 def _convolve(  # type: ignore[no-untyped-def]
     out, x, w, bias, room, doubt,
     cuts, parts, sizes, zeros, gather, ways, tables, steps, spans, xi, xp, oi, op, ends, turn, back,

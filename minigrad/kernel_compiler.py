@@ -1,9 +1,9 @@
-"""What numba's compiler does otherwise for kernels: a kernel that others call is optimised where it is called, and not before.
+"""What numba's compiler does otherwise for kernels: of a kernel that only other kernels call, no machine code is made.
 
-Numba optimises each function and makes machine code of it, which nobody runs, then takes the optimised function into
-each that calls it, where all is optimised once more: a kernel of four levels four times. Here only what Python calls is
-optimised and becomes machine code; the functions in it get no further than LLVM instructions. That halves the time, and
-the machine code is the same.
+Numba optimises each function and makes machine code of it, then takes the optimised function into each that calls it, where
+all is optimised once more, and its own machine code is never run. Here only what Python calls becomes machine code. The
+functions in it are still optimised before they are taken in, without which loops over arrays out of a tuple (the optimiser's
+parameters) or over short rows (2x2 pooling) were no longer made of vectors: two to four times as slow, for a second less.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ def compilers(announce: Callable[[str], None]) -> Compilers:
             module.data_layout = self._codegen._data_layout
 
     class PartLibrary(WholeLibrary):
-        def _optimize_final_module(self) -> None: ...
-
         def _finalize_final_module(self) -> None:
             self._finalize_dynamic_globals()
             self._finalized = True

@@ -87,8 +87,7 @@ def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     """The derivative by the weight: each thread sums over its images, then the threads' sums are added in turn."""
     plan = _weight_plan(dw.shape, g.shape, x.shape, geometry, dw.dtype, machine_lanes(), get_num_threads())
     total = empty(plan.total, dw.dtype)
-    handles = plan.block.handle, Transpose(machine_lanes() * 4 // dw.itemsize, dw.dtype.name).handle
-    _sum_weight(total, x, g, plan.parts, plan.inner, plan.lines, plan.sizes, *handles)
+    _sum_weight(total, x, g, plan.parts, plan.inner, plan.lines, plan.sizes, plan.block.handle, plan.turn.handle)
     _add_up(dw.reshape(len(dw), -1), total)
 
 
@@ -96,6 +95,7 @@ class _Plan(NamedTuple):
     """Tables of the weight's gradient: places of pixels and of lines of taps; images laid out together, and the frame."""
 
     block: Block
+    turn: Transpose
     total: tuple[int, int, int, int, int]  # threads, groups, blocks of filters, taps, filters
     parts: Array
     inner: Array
@@ -116,7 +116,8 @@ def _weight_plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, dtype: Type,
     inner = (np.arange(together)[:, None] * (frame.height * frame.width * x[1]) + positions).ravel()
     parts = shares(x[0])
     total = (len(parts) - 1, groups, -(-(filters // groups) // block.width), len(lines) * block.columns, block.width)
-    return _Plan(block, total, parts, inner, lines, np.array([together, *frame, block.rows]))
+    turn = Transpose(machine * 4 // dtype.itemsize, dtype.name)
+    return _Plan(block, turn, total, parts, inner, lines, np.array([together, *frame, block.rows]))
 
 
 def _vectors(outputs: int, dtype: np.dtype[Any], machine: int) -> tuple[int, int]:

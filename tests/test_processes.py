@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -149,3 +150,24 @@ def test_two_processes_may_fill_the_cache_at_once(tmp_path):
     assert said[0] == said[1] != ""
     third = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
     assert third.stdout.strip() == said[0], third.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep freed memory by rules of their own")
+def test_memory_that_a_step_gives_back_comes_without_page_faults_the_next_time():
+    """Ten arrays of 200 KB are more than glibc keeps by default: it would return and fetch 500 pages each time."""
+    code = """
+import resource
+def step():
+    arrays = [np.ones(50_000, np.float32) for _ in range(10)]
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3): step()
+before = faults()
+for _ in range(100): step()
+print((faults() - before) / 100)
+"""
+    set_by_user = [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]
+    if set_by_user:
+        pytest.skip(f"{', '.join(set_by_user)} set the C library's limits")
+    done = python(code)
+    assert float(done.stdout) < 5, done.stderr

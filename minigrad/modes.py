@@ -35,7 +35,7 @@ def within_operation() -> bool:
 class _Modes:
     """The switches of one thread."""
 
-    __slots__ = ("_anomaly", "_watcher", "grad", "observed", "quietly", "scope")
+    __slots__ = ("_anomaly", "_watcher", "grad", "observed", "on_arrays", "quietly", "scope")
 
     def __init__(self) -> None:
         """As every thread begins: recording."""
@@ -44,6 +44,8 @@ class _Modes:
         self.scope: str | None = None
         #: Whether anomaly detection or a watcher is on, which every operation asks: one look instead of two.
         self.observed = False
+        #: Whether a formula runs on arrays (`plans.arrays_too`): an operation then takes them and gives an array.
+        self.on_arrays = False
         self._anomaly = False
         self._watcher: Any = None
         quiet = contextvars.Context()

@@ -8,7 +8,7 @@ share the work). A formula takes the cotangent first and then, *by the names of 
 inputs, ``out``, further outputs, and, keyword-only, settings (or ``params``, all of them), ``shapes`` (of the inputs),
 ``needs``. So the formulas are also the declaration of what the backward pass keeps: the engine saves an array if and
 only if a formula that will be asked for names it. Formulas are written in operations on Tensors, so that a gradient is
-a graph too.
+a graph too; one that is marked with `arrays_too` does for plain arrays as well, which is quicker where none is wanted.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from minigrad.anomaly import finite, user_line
 from minigrad.core import Array, TensorBase, check_current, make_tensor
-from minigrad.errors import AnomalyError, GradientError, ShapeError
+from minigrad.errors import AnomalyError, ShapeError
 from minigrad.graph import OWN, Node, Saved, Shape, keep
 from minigrad.modes import modes, within_operation
-from minigrad.plans import Plan, formula, plan_for
+from minigrad.plans import Plan, arrays_too, formula, plan_for
+from minigrad.pullback import pull
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
 
-__all__ = ["REGISTRY", "Op", "Sample", "register"]
+__all__ = ["REGISTRY", "Op", "Sample", "arrays_too", "register"]
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,16 @@ class Op:
     @property
     def saves(self) -> tuple[str, ...]:
         """What the backward pass keeps when every input needs its gradient."""
-        plan = self._plan((True,) * len(self.inputs))
+        plan = self.plan((True,) * len(self.inputs))
         return tuple(name for name, _ in (*plan.inputs, *plan.outputs))
 
     # -------------------------------------------------------------------------------------------- forward
 
     def __call__(self, *inputs: TensorBase | None, **params: Any) -> Tensor:
-        """Apply to tensors and give the (first) output."""
+        """Apply to tensors and give the (first) output; in a formula that runs on arrays, apply to these."""
+        if inputs and isinstance(inputs[0], np.ndarray) and modes.now.on_arrays:
+            result = self.forward(*inputs, **params)
+            return cast("Tensor", result[0] if type(result) is tuple else result)
         return self._applied(inputs, params)[0]
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
@@ -205,7 +209,7 @@ class Op:
         scope: str | None,
     ) -> Node | None:
         needs = tuple([edge is not None for edge in edges])
-        plan = self._plans.get(needs) or self._plan(needs)
+        plan = self.plan(needs)
         if not plan.formulas:
             return None
         saved: dict[str, Saved] = {}
@@ -227,74 +231,8 @@ class Op:
         if node is not None and now.watcher is not None:
             now.watcher(node, arrays, results[0])
 
-    # -------------------------------------------------------------------------------------------- backward
-
-    def pull(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
-        """The cotangents of the inputs that need one, from the output's; checked against each input's shape and dtype."""
-        if modes.now.anomaly:
-            return self._pull_and_look(node, g, needs)
-        saved = node.unfreed()
-        parts: list[Tensor | None] = [None] * len(needs)
-        for targets, function, arrays, settings, joint in (self._plans.get(needs) or self._plan(needs)).formulas:
-            kept = []  # loops, since a comprehension costs a call
-            for name in arrays:
-                kept.append(self._restore(node, saved[name]) if name in saved else None)
-            given = {}
-            for name in settings:
-                given[name] = self._setting(node, name, needs)
-            result = function(g, *kept, **given)
-            if not joint:
-                parts[targets[0]] = result if result is None else self._fitted(node, targets[0], result)
-                continue
-            for target, part in zip(targets, result, strict=True):
-                if needs[target] and part is not None:
-                    parts[target] = self._fitted(node, target, part)
-        return parts
-
-    def _pull_and_look(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
-        now = modes.now
-        now.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
-        try:
-            parts = self.pull(node, g, needs)
-        finally:
-            now.anomaly = True
-        self._look_back(node, g, parts)
-        return parts
-
-    @staticmethod
-    def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:
-        if name == "shapes":
-            return node.shapes
-        if name == "params":
-            return node.params
-        return needs if name == "needs" else node.params[name]
-
-    def _restore(self, node: Node, kept: Saved) -> Tensor:
-        array, edge, cell, version = kept
-        if cell[0] != version:
-            raise GradientError(
-                f"backward of {self.name}: an array of shape {array.shape} that it kept was changed in place after "
-                f"the forward pass (version {cell[0]}, kept at {version}); change a clone() instead"
-                + (f"; recorded at {node.where}" if node.where else "")
-            )
-        if isinstance(edge, TensorBase):
-            return edge._self()
-        return make_tensor(array, node if edge is OWN else edge)
-
-    def _fitted(self, node: Node, target: int, part: Tensor) -> Tensor:
-        """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
-        shape, dtype, array = node.shapes[target], node.dtypes[target], part.array
-        if array.shape == shape and array.dtype is dtype:
-            return part
-        if self.broadcasts and part.array.shape != shape:
-            part = part.sum_to(shape)
-        if part.array.dtype != dtype:
-            part = part.to(dtype)
-        if part.array.shape != shape:
-            raise GradientError(
-                f"derivative of {self.name} for input {target}: a cotangent of shape {part.shape} for an input of shape {shape}"
-            )
-        return part
+    #: ``pull(node, g, needs)``: the cotangents of the inputs that need one, from the output's.
+    pull = pull
 
     # -------------------------------------------------------------------------------------------- plans
 
@@ -305,7 +243,7 @@ class Op:
         except ValueError as error:  # numpy's ufuncs tell their arity but not their names
             raise TypeError(f"{self.name}: forward must have a signature; wrap it in a lambda") from error
 
-    def _plan(self, needs: tuple[bool, ...]) -> Plan:
+    def plan(self, needs: tuple[bool, ...]) -> Plan:
         """Which formulas to run and what they keep, for this pattern of wanted gradients."""
         plan = self._plans.get(needs)
         if plan is None:
@@ -353,17 +291,6 @@ class Op:
         kind = "NaN" if np.isnan(out).any() else "Inf"
         where = node.where if node is not None and node.where else user_line()
         raise AnomalyError(f"{self.name}: the first {kind} appears in the forward pass, called at {where}")
-
-    def _look_back(self, node: Node, g: Tensor, parts: list[Tensor | None]) -> None:
-        if not finite(g.array):
-            return
-        for name, part in zip(self.slots(len(parts)), parts, strict=True):
-            if part is not None and not finite(part.array):
-                kind = "NaN" if np.isnan(part.array).any() else "Inf"
-                raise AnomalyError(
-                    f"{self.name}: the first {kind} of the backward pass appears in its gradient for '{name}'; "
-                    f"the forward pass called it at {node.where or '(recorded outside detect_anomaly)'}"
-                )
 
 
 def _shares(view: Array, array: Array) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Formula", "Plan", "formula", "plan_for"]
+__all__ = ["Formula", "Plan", "arrays_too", "formula", "plan_for"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_MARK = "arrays_too"
 
 
 class Formula(NamedTuple):
@@ -17,6 +20,7 @@ class Formula(NamedTuple):
     arrays: tuple[str, ...]  # kept inputs and outputs, by position
     settings: tuple[str, ...]  # by keyword: params, "shapes", "needs"
     joint: bool
+    arrays_too: bool
 
 
 class Plan(NamedTuple):
@@ -27,12 +31,21 @@ class Plan(NamedTuple):
     outputs: tuple[tuple[str, int], ...]  # and of the outputs
 
 
+def arrays_too(function: _Function) -> _Function:
+    """Mark a formula (of one input) that does as well for arrays: written in `Op`s, operators, and methods that both have.
+
+    Where nothing is recorded it is given arrays, its `Op`s run their forward alone, and only the result becomes a tensor.
+    """
+    vars(function)[_MARK] = True
+    return function
+
+
 def formula(targets: tuple[int, ...], function: Callable[..., Any], joint: bool) -> Formula:
     """A formula with what it asks for; the cotangent, its first parameter, is given to all."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
     arrays = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
     settings = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-    return Formula(targets, function, arrays, settings, joint)
+    return Formula(targets, function, arrays, settings, joint, not joint and getattr(function, _MARK, False))
 
 
 def plan_for(

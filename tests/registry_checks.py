@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from minigrad import jit
+from minigrad import jit, pullback
 from minigrad.core import make_tensor
 from minigrad.jit import python_mode
 from minigrad.op import Op, Sample
@@ -208,6 +208,28 @@ def check_second_derivative(op: Op, sample: Sample) -> None:
         close(analytic, numeric, label(op, sample, f"second derivative by {'the cotangent' if i is None else i}"), 1e-5, 1e-6)
 
 
+def check_formulas_on_arrays(op: Op, sample: Sample) -> None:
+    """A formula that is said to do for arrays does, and gives the same bits as on tensors, where a graph is recorded."""
+    run = Run(op, sample)
+    if not run.wanted:
+        return
+    formulas = op.plan(run.out.node.needs).formulas
+    if not all(formula.arrays_too for formula in formulas):
+        return
+
+    def on_tensors(*_: Any) -> None:
+        raise AssertionError(label(op, sample, "a formula said to do for arrays does not"))
+
+    expected = run.gradients(run.cotangent, create_graph=True)
+    before, pullback._on_tensors = pullback._on_tensors, on_tensors
+    try:
+        found = Run(op, sample).gradients(run.cotangent)
+    finally:
+        pullback._on_tensors = before
+    for f, e in zip(found, expected, strict=True):
+        assert f.dtype == e.dtype and np.array_equal(f.array, e.array, equal_nan=True), label(op, sample, "arrays, tensors")
+
+
 CHECKS = (
     check_reference,
     check_unjitted,
@@ -217,4 +239,5 @@ CHECKS = (
     check_float32,
     check_first_derivative,
     check_second_derivative,
+    check_formulas_on_arrays,
 )

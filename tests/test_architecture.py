@@ -15,6 +15,7 @@ LEVELS = [
     {"minigrad.modes", "minigrad.graph", "minigrad.random"},
     {"minigrad.core"},
     {"minigrad.anomaly", "minigrad.plans"},
+    {"minigrad.pullback"},
     {"minigrad.op"},
     {"minigrad.ops"},
     {"minigrad.tensor"},

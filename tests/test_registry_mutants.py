@@ -8,7 +8,7 @@ import registry_checks as checks
 
 import minigrad as mg
 from minigrad.core import make_tensor
-from minigrad.op import REGISTRY
+from minigrad.op import REGISTRY, arrays_too
 from minigrad.ops import pool
 
 
@@ -88,6 +88,16 @@ def test_a_broken_derivative_is_caught(why):
 def test_a_derivative_cut_off_from_the_graph_is_caught(op):
     assert not caught(checks.check_first_derivative, op), "the first derivative is right; only the second is not"
     assert caught(checks.check_second_derivative, op)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [lambda g, b: (g * b).clone(), lambda g, b: mg.mul(g, b), lambda g, b: g * b * (1 + 1e-15 * isinstance(g, np.ndarray))],
+    ids=["a tensor's method", "a function on tensors", "other numbers"],
+)
+def test_a_formula_wrongly_said_to_do_for_arrays_is_caught(formula):
+    assert not caught(checks.check_formulas_on_arrays, REGISTRY["mul"])
+    assert caught(checks.check_formulas_on_arrays, with_vjp("mul", a=arrays_too(formula)))
 
 
 def test_a_wrong_forward_is_caught():

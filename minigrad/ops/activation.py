@@ -12,7 +12,7 @@ from minigrad.core import Array, TensorBase, make_tensor
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import elementwise as kernels
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.arithmetic import mul, neg, where
 from minigrad.ops.elementwise import elementwise
 from minigrad.ops.functions import exp
@@ -33,7 +33,7 @@ _gate: Op = elementwise(
         kernels.apply(kernels.gate, g, x, settings=(float(slope),)) if slope else kernels.apply(kernels.shut, g, x)
     ),
     lambda g, x, *, slope: g * slope if x <= 0 else g,
-    {"g": lambda h, x, *, slope: _gate(h, x, slope=slope)},
+    {"g": arrays_too(lambda h, x, *, slope: _gate(h, x, slope=slope))},
     params=({"slope": 0.0}, {"slope": 0.1}),
     samples=lambda rng: _gate_samples(rng),
     family="activation",
@@ -52,7 +52,7 @@ def _rectifier(name: str, doc: str, onnx: str, slopes: tuple[float, ...]) -> Op:
         name,
         lambda x, *, slope: kernels.apply(kernels.leaky, x, settings=(float(slope),)),
         lambda x, *, slope: x if x > 0 else slope * x,
-        {"x": lambda g, x, *, slope: _gate(g, x, slope=slope)},
+        {"x": arrays_too(lambda g, x, *, slope: _gate(g, x, slope=slope))},
         params=tuple({"slope": slope} for slope in slopes),
         samples=lambda rng: _rectifier_samples(rng, slopes),
         family="activation",
@@ -75,7 +75,7 @@ _relu = elementwise(
     "relu",
     lambda x: kernels.apply(kernels.rectify, x),
     lambda x: max(x, 0.0),
-    {"x": lambda g, out: _gate(g, out, slope=0.0)},  # the output's sign tells as much as the input's
+    {"x": arrays_too(lambda g, out: _gate(g, out, slope=0.0))},  # the output's sign tells as much as the input's
     kinks={0.0: 0.0},
     family="activation",
     onnx="Relu",
@@ -115,7 +115,7 @@ _sigmoid = elementwise(
     "sigmoid",
     lambda x: kernels.apply(kernels.sigmoid, x),
     lambda x: 1 / (1 + math.exp(-x)),
-    {"x": lambda g, out: g * out * (1 - out)},
+    {"x": arrays_too(lambda g, out: g * out * (1 - out))},
     flops=4,
     family="activation",
     onnx="Sigmoid",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigrad.core import TensorBase
-from minigrad.op import Sample
+from minigrad.op import Sample, arrays_too
 from minigrad.ops.elementwise import elementwise
 from minigrad.ops.operands import Operand, as_float, as_tensor, operands
 
@@ -37,21 +37,21 @@ _add = elementwise(
     "add",
     lambda a, b: np.add(a, b),
     operator.add,
-    {"a": lambda g: g, "b": lambda g: g},
+    {"a": arrays_too(lambda g: g), "b": arrays_too(lambda g: g)},
     onnx="Add",
 )
 _sub = elementwise(
     "sub",
     lambda a, b: np.subtract(a, b),
     operator.sub,
-    {"a": lambda g: g, "b": lambda g: -g},
+    {"a": arrays_too(lambda g: g), "b": arrays_too(lambda g: -g)},
     onnx="Sub",
 )
 _mul = elementwise(
     "mul",
     lambda a, b: np.multiply(a, b),
     operator.mul,
-    {"a": lambda g, b: g * b, "b": lambda g, a: g * a},
+    {"a": arrays_too(lambda g, b: g * b), "b": arrays_too(lambda g, a: g * a)},
     onnx="Mul",
 )
 
@@ -65,17 +65,17 @@ _div = elementwise(
     "div",
     lambda a, b: np.true_divide(a, b),
     operator.truediv,
-    {"a": lambda g, b: g / b, "b": lambda g, b, out: -g * out / b},
+    {"a": arrays_too(lambda g, b: g / b), "b": arrays_too(lambda g, b, out: -g * out / b)},
     samples=_div_samples,
     onnx="Div",
 )
-neg = elementwise("neg", lambda x: np.negative(x), operator.neg, {"x": lambda g: -g}, onnx="Neg")
-square = elementwise("square", lambda x: np.square(x), lambda x: x * x, {"x": lambda g, x: g * (x * 2)})
+neg = elementwise("neg", lambda x: np.negative(x), operator.neg, {"x": arrays_too(lambda g: -g)}, onnx="Neg")
+square = elementwise("square", lambda x: np.square(x), lambda x: x * x, {"x": arrays_too(lambda g, x: g * (x * 2))})
 reciprocal = elementwise(
     "reciprocal",
     lambda x: np.true_divide(x.dtype.type(1), x),
     lambda x: 1 / x,
-    {"x": lambda g, out: -g * square(out)},
+    {"x": arrays_too(lambda g, out: -g * square(out))},
     domain=(0.5, 2),
     onnx="Reciprocal",
 )

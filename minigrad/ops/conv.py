@@ -24,9 +24,10 @@ from minigrad.graph import Shape
 from minigrad.kernels import conv as kernels
 from minigrad.kernels.conv import Geometry, output_length
 from minigrad.kernels.memory import empty
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.movement import pad, squeeze, unsqueeze
 from minigrad.ops.operands import same_float
+from minigrad.ops.reduce import sum_over
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -250,9 +251,9 @@ _conv2d = register(
         _conv2d_forward,
         _conv2d_shape,
         {
-            "input": lambda g, weight, *, shapes, params: _conv2d_input(g, weight, size=shapes[0][2:], **params),
-            "weight": lambda g, input, *, shapes, params: _conv2d_weight(g, input, window=shapes[1][2:], **params),
-            "bias": lambda g: g.sum((0, 2, 3)),
+            "input": arrays_too(lambda g, weight, *, shapes, params: _conv2d_input(g, weight, size=shapes[0][2:], **params)),
+            "weight": arrays_too(lambda g, input, *, shapes, params: _conv2d_weight(g, input, window=shapes[1][2:], **params)),
+            "bias": arrays_too(lambda g: sum_over(g, dims=(0, 2, 3), keepdim=False)),
         },
         _conv2d_reference,
         _conv2d_samples,

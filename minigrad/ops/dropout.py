@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.core import Array, TensorBase, make_tensor
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.random import generator
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _dropout: Op = register(
         "dropout",
         _forward,
         _shape,
-        {"x": lambda g, kept, *, scale: _dropout(g, kept, scale=scale)},
+        {"x": arrays_too(lambda g, kept, *, scale: _dropout(g, kept, scale=scale))},
         lambda x, kept, *, scale: x * kept * scale,
         _samples,
         flops=lambda out, *_, **__: 2 * math.prod(out),

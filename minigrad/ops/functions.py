@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad.core import TensorBase, make_tensor
+from minigrad.op import arrays_too
 from minigrad.ops.arithmetic import square, where
 from minigrad.ops.compare import gt, isnan, logical_or, lt
 from minigrad.ops.elementwise import elementwise
@@ -51,18 +52,22 @@ def _function(name: str, ufunc: Any, scalar: Any, slope: Any, **more: Any) -> Ca
     return function
 
 
-exp = _function("exp", np.exp, math.exp, lambda g, out: g * out, onnx="Exp", doc="e to the power of each element.")
-expm1 = _function("expm1", np.expm1, math.expm1, lambda g, out: g * (out + 1), doc="``exp(x) - 1``, exact near 0.")
-log = _function("log", np.log, math.log, lambda g, x: g / x, domain=(0.3, 3), onnx="Log", doc="The natural logarithm.")
-log1p = _function(
-    "log1p", np.log1p, math.log1p, lambda g, x: g / (x + 1), domain=(-0.5, 3), doc="``log(1 + x)``, exact near 0."
+exp = _function("exp", np.exp, math.exp, arrays_too(lambda g, out: g * out), onnx="Exp", doc="e to the power of each element.")
+expm1 = _function("expm1", np.expm1, math.expm1, arrays_too(lambda g, out: g * (out + 1)), doc="``exp(x) - 1``, exact near 0.")
+log = _function(
+    "log", np.log, math.log, arrays_too(lambda g, x: g / x), domain=(0.3, 3), onnx="Log", doc="The natural logarithm."
 )
-sqrt = _function("sqrt", np.sqrt, math.sqrt, lambda g, out: g / (out * 2), domain=(0.3, 3), onnx="Sqrt", doc="The square root.")
+log1p = _function(
+    "log1p", np.log1p, math.log1p, arrays_too(lambda g, x: g / (x + 1)), domain=(-0.5, 3), doc="``log(1 + x)``, exact near 0."
+)
+sqrt = _function(
+    "sqrt", np.sqrt, math.sqrt, arrays_too(lambda g, out: g / (out * 2)), domain=(0.3, 3), onnx="Sqrt", doc="The square root."
+)
 rsqrt = _function(
     "rsqrt",
     lambda x: (1 / np.sqrt(x)).astype(x.dtype),
     lambda x: x**-0.5,
-    lambda g, x, out: g * out / (x * -2),
+    arrays_too(lambda g, x, out: g * out / (x * -2)),
     domain=(0.3, 3),
     flops=2,
     doc="One over the square root.",
@@ -71,12 +76,14 @@ sin = _function("sin", np.sin, math.sin, lambda g, x: g * cos(x), onnx="Sin", do
 cos: Callable[[Operand], Tensor] = _function(
     "cos", np.cos, math.cos, lambda g, x: -g * sin(x), onnx="Cos", doc="The cosine (radians)."
 )
-tan = _function("tan", np.tan, math.tan, lambda g, out: g * (square(out) + 1), domain=(-1, 1), doc="The tangent (radians).")
+tan = _function(
+    "tan", np.tan, math.tan, arrays_too(lambda g, out: g * (square(out) + 1)), domain=(-1, 1), doc="The tangent (radians)."
+)
 tanh = _function(
     "tanh",
     np.tanh,
     math.tanh,
-    lambda g, out: g * (1 - square(out)),
+    arrays_too(lambda g, out: g * (1 - square(out))),
     family="activation",
     onnx="Tanh",
     doc="The hyperbolic tangent.",

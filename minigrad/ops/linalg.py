@@ -13,10 +13,11 @@ from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import blas
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.elementwise import broadcast_shape
 from minigrad.ops.movement import squeeze, unsqueeze
 from minigrad.ops.operands import Operand, as_tensor, operands, same_float
+from minigrad.ops.reduce import sum_over
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -44,12 +45,12 @@ def _matmul_samples(rng: np.random.Generator) -> Iterator[Sample]:
 
 
 # (..., I, K) @ (..., K, J) -> (..., I, J); leading axes broadcast
-_matmul = register(
+_matmul: Op = register(
     Op(
         "matmul",
         _matmul_forward,
         _matmul_shape,
-        {"a": lambda g, b: matmul(g, b.mT), "b": lambda g, a: matmul(a.mT, g)},
+        {"a": arrays_too(lambda g, b: _matmul(g, b.mT)), "b": arrays_too(lambda g, a: _matmul(a.mT, g))},
         lambda a, b: np.einsum("...ik,...kj->...ij", a, b),
         _matmul_samples,
         flops=lambda out, a, b: 2 * math.prod(out) * a[-1],
@@ -134,9 +135,9 @@ _linear = register(
         _linear_forward,
         _linear_shape,
         {
-            "input": lambda g, weight: matmul(g, weight),
-            "weight": lambda g, input: _linear_weight(g, input),
-            "bias": lambda g: g.sum_to((g.shape[-1],)),
+            "input": arrays_too(lambda g, weight: _matmul(g, weight) if g.ndim > 1 else _matmul(g[None], weight)[0]),
+            "weight": arrays_too(lambda g, input: _linear_weight(g, input)),
+            "bias": arrays_too(lambda g: sum_over(g, dims=tuple(range(g.ndim - 1)), keepdim=False)),
         },
         lambda x, w, b=None: np.tensordot(x, w, (-1, 1)) + (0 if b is None else b),
         _linear_samples,

@@ -14,7 +14,7 @@ from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import softmax as kernels
 from minigrad.kernels.memory import empty
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.arithmetic import mul, square, sub, where
 from minigrad.ops.index import gather
 from minigrad.ops.movement import expand, movedim, reshape, unsqueeze
@@ -150,7 +150,11 @@ _cross_entropy = register(
         "cross_entropy",
         _loss,
         _loss_shape,
-        {"input": lambda g, input, target, weight, *, params: _cross_entropy_backward(g, input, target, weight, **params)},
+        {
+            "input": arrays_too(
+                lambda g, input, target, weight, *, params: _cross_entropy_backward(g, input, target, weight, **params)
+            )
+        },
         _reference_loss,
         _loss_samples,
         flops=lambda out, x, *_, **__: 4 * math.prod(x),

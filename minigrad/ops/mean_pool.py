@@ -13,7 +13,7 @@ from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import pool as kernels
 from minigrad.kernels.memory import empty
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.conv import Pair, Size, pair
 from minigrad.ops.movement import squeeze, unsqueeze
 from minigrad.ops.operands import same_float
@@ -106,7 +106,7 @@ def _means(name: str, windows: Callable[..., Windows], shape: Any, cases: Any, o
             name,
             forward,
             shape,
-            {"input": lambda g, *, shapes, params: pull(g, shapes, params)},
+            {"input": arrays_too(lambda g, *, shapes, params: pull(g, shapes, params))},
             lambda x, **settings: np.einsum("nchw,ophw->ncop", x, weights(x.shape[2:], **settings)),
             lambda rng: (Sample((rng.normal(size=size),), settings, why=why) for size, settings, why in cases),
             flops=lambda out, x, **_: math.prod(x),

@@ -13,7 +13,7 @@ import numpy as np
 from minigrad.core import Array, TensorBase
 from minigrad.errors import ShapeError
 from minigrad.graph import Shape
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.elementwise import broadcast_shape
 from minigrad.ops.operands import shape_of
 
@@ -71,7 +71,7 @@ _reshape = register(
         "reshape",
         lambda x, *, shape: x.reshape(shape),
         _reshape_shape,
-        {"x": lambda g, *, shapes: reshape(g, shapes[0])},
+        {"x": arrays_too(lambda g, *, shapes: g.reshape(shapes[0]))},
         lambda x, *, shape: np.array(x.ravel().tolist()).reshape(shape),
         _reshape_samples,
         family="movement",
@@ -188,7 +188,7 @@ _expand = register(
         "expand",
         lambda x, *, shape: np.broadcast_to(x, shape),
         _expand_shape,
-        {"x": lambda g: g},  # the engine sums back over broadcast axes
+        {"x": arrays_too(lambda g: g)},  # the engine sums back over broadcast axes
         lambda x, *, shape: x + np.zeros(shape, x.dtype),
         _expand_samples,
         family="movement",
@@ -218,7 +218,7 @@ _flip: Op = register(
         "flip",
         lambda x, *, dims: np.flip(x, dims).copy(),
         lambda x, *, dims: x,
-        {"x": lambda g, *, dims: _flip(g, dims=dims)},
+        {"x": arrays_too(lambda g, *, dims: _flip(g, dims=dims))},
         lambda x, *, dims: x[tuple(slice(None, None, -1) if i in dims else slice(None) for i in range(x.ndim))],
         _flip_samples,
         family="movement",
@@ -265,7 +265,7 @@ _pad: Op = register(
         "pad",
         _pad_forward,
         _pad_shape,
-        {"x": lambda g, *, widths: _pad(g, widths=tuple((-a, -b) for a, b in widths), value=0.0)},
+        {"x": arrays_too(lambda g, *, widths: _pad(g, widths=tuple((-a, -b) for a, b in widths), value=0.0))},
         _pad_reference,
         _pad_samples,
         family="movement",

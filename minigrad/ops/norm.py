@@ -15,7 +15,7 @@ from minigrad.kernels import norm as kernels
 from minigrad.kernels import response
 from minigrad.kernels.memory import empty
 from minigrad.modes import is_grad_enabled
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.arithmetic import mul, square, sub
 from minigrad.ops.definition import through
 from minigrad.ops.functions import rsqrt
@@ -331,7 +331,7 @@ _local_response_norm = register(
         "local_response_norm",
         _lrn_forward,
         _lrn_shape,
-        {"x": lambda g, x, *, params: _local_response_norm_input(g, x, **params)},
+        {"x": arrays_too(lambda g, x, *, params: _local_response_norm_input(g, x, **params))},
         _lrn_reference,
         _lrn_samples,
         flops=lambda out, *_, size, **__: math.prod(out) * (2 * size + 6),

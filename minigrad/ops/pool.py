@@ -15,7 +15,7 @@ from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import pool as kernels
 from minigrad.kernels.memory import empty
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.conv import Pair, Size, pair
 from minigrad.ops.movement import squeeze, unsqueeze
 
@@ -196,6 +196,7 @@ def _scatter_reference(g: Array, taps: Array, *, size: Pair, window: Window) -> 
     return dx.reshape(*g.shape[:2], *size)
 
 
+@arrays_too
 def _pull(g: Tensor, taps: Tensor, *, shapes: tuple[Shape, ...], params: dict[str, Any]) -> Tensor:
     return _max_pool2d_scatter(g, taps, size=shapes[0][2:], window=Window(**params))
 

@@ -136,7 +136,7 @@ def _sum_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
     return np.asarray(_plain_sum(x, axis=axis, keepdims=keepdims))
 
 
-_sum = _reduction(
+sum_over = _reduction(
     "sum",
     _sum_forward,
     _folded(0, lambda a, b: a + b),
@@ -166,7 +166,7 @@ _mean = _reduction(
 
 def _extreme_pull(g: Tensor, x: Tensor, out: Tensor, *, dims: Shape) -> Tensor:
     ties = cast(x == _spread(out, x.shape, dims), dtype=x.dtype)
-    return _spread(g, x.shape, dims) * ties / _spread(_sum(ties, dims=dims, keepdim=False), x.shape, dims)
+    return _spread(g, x.shape, dims) * ties / _spread(sum_over(ties, dims=dims, keepdim=False), x.shape, dims)
 
 
 def _tied(rng: np.random.Generator) -> Iterator[Sample]:
@@ -205,7 +205,7 @@ _any = _reduction("any", np.any, lambda x, *, dims, keepdim: np.max(x != 0, axis
 
 def sum(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The sum over all axes or over `dim`; of nothing, 0. Booleans and integers are summed as int64."""
-    return _sum(input, dims=_axes("sum", dim, input.ndim), keepdim=keepdim)
+    return sum_over(input, dims=_axes("sum", dim, input.ndim), keepdim=keepdim)
 
 
 def mean(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -243,7 +243,7 @@ def sum_to(input: TensorBase, shape: Shape) -> Tensor:
     dims, keepdim = _surplus(input.shape, tuple(shape))
     if dims is None:
         return reshape(input, shape)
-    out = _sum(input, dims=dims, keepdim=keepdim)
+    out = sum_over(input, dims=dims, keepdim=keepdim)
     return out if out.shape == shape else reshape(out, shape)
 
 

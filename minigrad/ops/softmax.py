@@ -12,7 +12,7 @@ from minigrad.core import Array, TensorBase
 from minigrad.graph import Shape
 from minigrad.kernels import softmax as kernels
 from minigrad.kernels.memory import empty
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.functions import exp
 from minigrad.ops.movement import normal_axis
 from minigrad.ops.operands import as_float
@@ -74,7 +74,7 @@ def _reference_softmax(x: Array, *, dim: int) -> Array:
 _softmax = _row_op(
     "softmax",
     kernels.softmax,
-    {"x": lambda g, out, *, dim: softmax_backward(g, out, dim=dim)},
+    {"x": arrays_too(lambda g, out, *, dim: softmax_backward(g, out, dim=dim))},
     _reference_softmax,
     inputs=1,
     onnx="Softmax",
@@ -92,7 +92,7 @@ softmax_backward: Op = _row_op(
 _log_softmax = _row_op(
     "log_softmax",
     kernels.log_softmax,
-    {"x": lambda g, out, *, dim: _log_softmax_backward(g, out, dim=dim)},
+    {"x": arrays_too(lambda g, out, *, dim: _log_softmax_backward(g, out, dim=dim))},
     lambda x, *, dim: np.log(_reference_softmax(x, dim=dim)),
     inputs=1,
     onnx="LogSoftmax",

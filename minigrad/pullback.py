@@ -1,0 +1,141 @@
+"""The backward pass through one application of an operation: its formulas run on what it kept.
+
+A formula gives a graph where the backward pass is recorded, and is then given tensors. Elsewhere one that does for arrays
+(`plans.arrays_too`) is given arrays, so that the operations in it cost no more than their forward.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minigrad.anomaly import finite
+from minigrad.core import TensorBase, make_tensor
+from minigrad.errors import AnomalyError, GradientError
+from minigrad.graph import OWN, Node, Saved
+from minigrad.modes import modes
+from minigrad.plans import Formula
+
+if TYPE_CHECKING:
+    from minigrad.op import Op
+    from minigrad.tensor import Tensor
+
+__all__ = ["pull"]
+
+
+def pull(op: Op, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
+    """The cotangents of the inputs that need one, from the output's; checked against each input's shape and dtype."""
+    now = modes.now
+    if now.anomaly:
+        return _pull_and_look(op, node, g, needs)
+    saved = node.unfreed()
+    bare = not now.grad and g.array.dtype.char != "e"  # half precision is widened operation by operation
+    parts: list[Tensor | None] = [None] * len(needs)
+    for formula in op.plan(needs).formulas:
+        given = {}
+        for name in formula.settings:  # loops, since a comprehension costs a call
+            given[name] = _setting(node, name, needs)
+        run = _on_arrays if bare and formula.arrays_too else _on_tensors
+        result = run(op, node, saved, g, formula, given)
+        targets = formula.targets
+        if not formula.joint:
+            parts[targets[0]] = result if result is None else _fitted(op, node, targets[0], result)
+            continue
+        for target, part in zip(targets, result, strict=True):
+            if needs[target] and part is not None:
+                parts[target] = _fitted(op, node, target, part)
+    return parts
+
+
+def _on_tensors(op: Op, node: Node, saved: dict[str, Saved], g: Tensor, formula: Formula, given: dict[str, Any]) -> Any:
+    kept = [_restored(op, node, saved[name]) if name in saved else None for name in formula.arrays]
+    return formula.function(g, *kept, **given)
+
+
+def _on_arrays(op: Op, node: Node, saved: dict[str, Saved], g: Tensor, formula: Formula, given: dict[str, Any]) -> Any:
+    """The same numbers, without a tensor for each step on the way."""
+    kept = []
+    for name in formula.arrays:
+        array = None
+        if name in saved:
+            array, _, cell, version = saved[name]
+            if cell[0] != version:
+                raise _changed(op, node, saved[name])
+        kept.append(array)
+    now, source = modes.now, g.array
+    now.on_arrays = True
+    try:
+        result = now.quietly(formula.function, source, *kept, **given)
+    except Exception:
+        result = None
+    finally:
+        now.on_arrays = False
+    if result is source:
+        return g
+    if isinstance(result, (np.ndarray, np.generic)):  # numpy makes numbers of arrays without axes
+        return make_tensor(np.asarray(result))
+    return _on_tensors(op, node, saved, g, formula, given)  # whose operations' errors say more
+
+
+def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:
+    if name == "shapes":
+        return node.shapes
+    if name == "params":
+        return node.params
+    return needs if name == "needs" else node.params[name]
+
+
+def _restored(op: Op, node: Node, kept: Saved) -> Tensor:
+    array, edge, cell, version = kept
+    if cell[0] != version:
+        raise _changed(op, node, kept)
+    if isinstance(edge, TensorBase):
+        return edge._self()
+    return make_tensor(array, node if edge is OWN else edge)
+
+
+def _changed(op: Op, node: Node, kept: Saved) -> GradientError:
+    return GradientError(
+        f"backward of {op.name}: an array of shape {kept.array.shape} that it kept was changed in place after "
+        f"the forward pass (version {kept.cell[0]}, kept at {kept.version}); change a clone() instead"
+        + (f"; recorded at {node.where}" if node.where else "")
+    )
+
+
+def _fitted(op: Op, node: Node, target: int, part: Tensor) -> Tensor:
+    """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
+    shape, dtype, array = node.shapes[target], node.dtypes[target], part.array
+    if array.shape == shape and array.dtype is dtype:
+        return part
+    if op.broadcasts and part.array.shape != shape:
+        part = part.sum_to(shape)
+    if part.array.dtype != dtype:
+        part = part.to(dtype)
+    if part.array.shape != shape:
+        raise GradientError(
+            f"derivative of {op.name} for input {target}: a cotangent of shape {part.shape} for an input of shape {shape}"
+        )
+    return part
+
+
+def _pull_and_look(op: Op, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
+    now = modes.now
+    now.anomaly = False  # what goes wrong in a formula is the formula's operation's fault, not its parts'
+    try:
+        parts = pull(op, node, g, needs)
+    finally:
+        now.anomaly = True
+    if finite(g.array):
+        _look_back(op, node, parts)
+    return parts
+
+
+def _look_back(op: Op, node: Node, parts: list[Tensor | None]) -> None:
+    for name, part in zip(op.slots(len(parts)), parts, strict=True):
+        if part is not None and not finite(part.array):
+            kind = "NaN" if np.isnan(part.array).any() else "Inf"
+            raise AnomalyError(
+                f"{op.name}: the first {kind} of the backward pass appears in its gradient for '{name}'; "
+                f"the forward pass called it at {node.where or '(recorded outside detect_anomaly)'}"
+            )

@@ -22,6 +22,7 @@ from minigrad.errors import FreedGraphError, ShapeError
 
 if TYPE_CHECKING:
     from minigrad.op import Op
+    from minigrad.plans import Plan
     from minigrad.tensor import Tensor
 
 __all__ = ["OWN", "Hook", "Node", "Saved", "Shape", "after_hooks", "backward_walk", "keep", "reachable"]
@@ -58,10 +59,10 @@ class Node:
         "dtypes",
         "edges",
         "hooks",
-        "needs",
         "number",
         "op",
         "params",
+        "plan",
         "retain",
         "saved",
         "scope",
@@ -75,7 +76,7 @@ class Node:
         op: Op,
         params: dict[str, Any],
         edges: Sequence[Any],
-        needs: tuple[bool, ...],
+        plan: Plan,
         shapes: Sequence[Shape],
         dtypes: Sequence[np.dtype[Any] | None],
         out: np.ndarray[Any, Any],
@@ -91,8 +92,8 @@ class Node:
         #: Of the inputs; () and None for one that is absent.
         self.shapes = shapes
         self.dtypes = dtypes
-        #: Which inputs want a gradient, edge by edge.
-        self.needs = needs
+        #: What the backward pass does, and which inputs want a gradient, edge by edge.
+        self.plan = plan
         self.number = next(_numbers)
         self.saved: dict[str, Saved] | None = saved
         self.hooks: list[Hook] | None = None
@@ -159,34 +160,33 @@ def backward_walk(
     pending: dict[int, tuple[Any, Tensor]] = {}  # edges and what they were given, by the edge's id
     ahead: list[tuple[int, Node]] = []  # a heap of the nodes among them, the newest first
     arrived: list[tuple[Any, Tensor]] = []
-    for edge, cotangent in roots:
-        _give(edge, cotangent, pending, ahead)
-    while ahead:
+    given: Iterable[tuple[Any, Tensor | None]] = roots
+    while True:
+        for edge, part in given:
+            if part is None or edge is None:
+                continue
+            at = id(edge)
+            if at in pending:
+                part = pending[at][1] + part
+            elif type(edge) is Node:
+                heapq.heappush(ahead, (-edge.number, edge))
+            pending[at] = edge, part
+        if not ahead:
+            break
         node = heapq.heappop(ahead)[1]
         g = pending.pop(id(node))[1]
         if node.hooks is not None or node.retain is not None:
             g = _passed(node, g)
         if wanted is not None and id(node) in wanted:
             arrived.append((node, g))
-        needs = node.needs if useful is None else tuple([edge is not None and id(edge) in useful for edge in node.edges])
+        needs = node.plan.needs if useful is None else tuple([edge is not None and id(edge) in useful for edge in node.edges])
+        given = ()
         if True in needs:
-            for edge, part in zip(node.edges, node.op.pull(node, g, needs), strict=True):
-                if part is not None and edge is not None:
-                    _give(edge, part, pending, ahead)
+            given = zip(node.edges, node.op.pull(node, g, needs), strict=True)
             if not retain_graph:  # a node that is only reached, not walked through, can still be
                 node.free()
     arrived.extend(pending.values())  # what is left belongs to leaves
     return arrived
-
-
-def _give(edge: Any, part: Tensor, pending: dict[int, tuple[Any, Tensor]], ahead: list[tuple[int, Node]]) -> None:
-    """Add a cotangent to what an edge was given."""
-    known = pending.get(id(edge))
-    if known is not None:
-        part = known[1] + part
-    elif type(edge) is Node:
-        heapq.heappush(ahead, (-edge.number, edge))
-    pending[id(edge)] = edge, part
 
 
 def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class Sample:
 
 #: Families that change no number, and so need no wider type for half precision.
 _MOVING = frozenset({"movement", "indexing", "comparison"})
+
+_ARRAY: Any = np.ndarray
 
 #: All operations by name.
 REGISTRY: dict[str, Op] = {}
@@ -113,16 +115,18 @@ class Op:
 
     def __call__(self, *inputs: TensorBase | None, **params: Any) -> Tensor:
         """Apply to tensors and give the (first) output; in a formula that runs on arrays, apply to these."""
-        if inputs and isinstance(inputs[0], np.ndarray) and modes.now.on_arrays:
+        if inputs and type(inputs[0]) is _ARRAY and modes.now.on_arrays:
             result = self.forward(*inputs, **params)
-            return cast("Tensor", result[0] if type(result) is tuple else result)
-        return self._applied(inputs, params)[0]
+            return result[0] if type(result) is tuple else result  # type: ignore[no-any-return]
+        made = self._applied(inputs, params)
+        return made[0] if isinstance(made, tuple) else made
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
-        return self._applied(inputs, params)
+        made = self._applied(inputs, params)
+        return made if isinstance(made, tuple) else (made,)
 
-    def _applied(self, inputs: tuple[TensorBase | None, ...], params: dict[str, Any]) -> tuple[Tensor, ...]:
+    def _applied(self, inputs: tuple[TensorBase | None, ...], params: dict[str, Any]) -> Tensor | tuple[Tensor, ...]:
         now = modes.now
         recording = now.grad and self.vjp
         arrays: list[Array | None] = []
@@ -138,7 +142,8 @@ class Op:
                     array = x.array
                 except AttributeError:
                     raise self._no_tensor(inputs) from None
-                if array.dtype.char == "e":
+                dtype = array.dtype
+                if dtype.char == "e":
                     half = self.family not in _MOVING
                 if recording:
                     edge = x.node
@@ -149,7 +154,7 @@ class Op:
                     if x.recorded != x.cell[0]:
                         stale = True
                     shapes.append(array.shape)
-                    dtypes.append(array.dtype)
+                    dtypes.append(dtype)
             elif recording:
                 shapes.append(())
                 dtypes.append(None)
@@ -179,7 +184,7 @@ class Op:
         if now.observed:
             self._observe(arrays, results, node)
         made = make_tensor(out, node, cell)
-        return (made,) if len(results) == 1 else (made, *[make_tensor(extra) for extra in results[1:]])
+        return made if len(results) == 1 else (made, *[make_tensor(extra) for extra in results[1:]])
 
     def _after(self, error: Exception, forward: Any, arrays: list[Array | None], params: dict[str, Any]) -> Any:
         """What comes of a forward that raised: a better error, or the result of a second try."""
@@ -209,7 +214,7 @@ class Op:
         scope: str | None,
     ) -> Node | None:
         needs = tuple([edge is not None for edge in edges])
-        plan = self.plan(needs)
+        plan = self._plans.get(needs) or self.plan(needs)
         if not plan.formulas:
             return None
         saved: dict[str, Saved] = {}
@@ -219,7 +224,7 @@ class Op:
                 saved[name] = keep((x.array, edges[at], x.cell, x.cell[0]))
         for name, at in plan.outputs:
             saved[name] = keep((results[at], OWN, cell, cell[0]) if at == 0 else (results[at], None, [0, 0], 0))
-        return Node(self, params, edges, needs, shapes, dtypes, results[0], saved, scope)
+        return Node(self, params, edges, plan, shapes, dtypes, results[0], saved, scope)
 
     def _observe(self, arrays: list[Array | None], results: tuple[Any, ...], node: Node | None) -> None:
         """Show the application to whom it concerns: anomaly detection, and who watches."""

@@ -26,6 +26,7 @@ class Formula(NamedTuple):
 class Plan(NamedTuple):
     """What is run and kept for one pattern of wanted gradients."""
 
+    needs: tuple[bool, ...]
     formulas: tuple[Formula, ...]
     inputs: tuple[tuple[str, int], ...]  # what to keep of the inputs
     outputs: tuple[tuple[str, int], ...]  # and of the outputs
@@ -68,6 +69,7 @@ def plan_for(
             formulas.append(formula(targets, function, not isinstance(key, str) or star in wanted))
     kept = {name for each in formulas for name in each.arrays}
     return Plan(
+        needs,
         tuple(formulas),
         tuple((name, i) for i, name in enumerate(slots) if name in kept),
         tuple((name, i) for i, name in enumerate(outputs) if name in kept),

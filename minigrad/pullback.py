@@ -32,14 +32,19 @@ def pull(op: Op, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor 
     saved = node.unfreed()
     bare = not now.grad and g.array.dtype.char != "e"  # half precision is widened operation by operation
     parts: list[Tensor | None] = [None] * len(needs)
-    for formula in op.plan(needs).formulas:
+    plan = node.plan if needs is node.plan.needs else op.plan(needs)
+    for formula in plan.formulas:
+        targets, function, arrays, settings, joint, arrays_too = formula
         given = {}
-        for name in formula.settings:  # loops, since a comprehension costs a call
+        for name in settings:  # loops, since a comprehension costs a call
             given[name] = _setting(node, name, needs)
-        run = _on_arrays if bare and formula.arrays_too else _on_tensors
-        result = run(op, node, saved, g, formula, given)
-        targets = formula.targets
-        if not formula.joint:
+        result = _on_arrays(op, node, saved, g, formula, given) if arrays_too and bare else None
+        if result is None:
+            kept = []
+            for name in arrays:
+                kept.append(_restored(op, node, saved[name]) if name in saved else None)
+            result = function(g, *kept, **given)
+        if not joint:
             parts[targets[0]] = result if result is None else _fitted(op, node, targets[0], result)
             continue
         for target, part in zip(targets, result, strict=True):
@@ -48,34 +53,30 @@ def pull(op: Op, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor 
     return parts
 
 
-def _on_tensors(op: Op, node: Node, saved: dict[str, Saved], g: Tensor, formula: Formula, given: dict[str, Any]) -> Any:
-    kept = [_restored(op, node, saved[name]) if name in saved else None for name in formula.arrays]
-    return formula.function(g, *kept, **given)
-
-
-def _on_arrays(op: Op, node: Node, saved: dict[str, Saved], g: Tensor, formula: Formula, given: dict[str, Any]) -> Any:
-    """The same numbers, without a tensor for each step on the way."""
-    kept = []
+def _on_arrays(
+    op: Op, node: Node, saved: dict[str, Saved], g: Tensor, formula: Formula, given: dict[str, Any]
+) -> Tensor | None:
+    """The same numbers without a tensor for each step on the way; None where arrays won't do."""
+    kept: list[Any] = []
     for name in formula.arrays:
-        array = None
-        if name in saved:
-            array, _, cell, version = saved[name]
-            if cell[0] != version:
-                raise _changed(op, node, saved[name])
+        if name not in saved:
+            kept.append(None)
+            continue
+        array, _, cell, version = saved[name]
+        if cell[0] != version:
+            raise _changed(op, node, saved[name])
         kept.append(array)
-    now, source = modes.now, g.array
+    now = modes.now
     now.on_arrays = True
     try:
-        result = now.quietly(formula.function, source, *kept, **given)
-    except Exception:
-        result = None
+        result = now.quietly(formula.function, g.array, *kept, **given)
+    except Exception:  # operations on tensors say more of what went wrong
+        return None
     finally:
         now.on_arrays = False
-    if result is source:
-        return g
-    if isinstance(result, (np.ndarray, np.generic)):  # numpy makes numbers of arrays without axes
-        return make_tensor(np.asarray(result))
-    return _on_tensors(op, node, saved, g, formula, given)  # whose operations' errors say more
+    if type(result) is np.ndarray:
+        return make_tensor(result)
+    return make_tensor(np.asarray(result)) if isinstance(result, np.generic) else None  # numpy turns 0-d arrays into scalars
 
 
 def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:

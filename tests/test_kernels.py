@@ -1,5 +1,7 @@
 """What kernels share: memory, matrix products, scalar functions, both ways to convolve, beside plain numpy."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -268,11 +270,18 @@ def test_a_weights_gradient_is_no_less_accurate_than_pytorchs(x, w, stride, padd
     wide = weight.detach().double().requires_grad_()
     exact = torch.autograd.grad(torch.nn.functional.conv2d(image.double(), wide, None, stride, padding), wide, g.double())[0]
     task = conv.task_of("weight", x, w, tuple(out.shape), geometry)
-    for way in (None, *(way for way in conv.ALGORITHMS if not conv.limits(way, task))):
-        ours = np.empty_like(theirs)
-        conv.conv2d_weight(ours, g.numpy(), image.numpy(), geometry, way)
-        worst = np.linalg.norm(theirs - exact.numpy()) * (1.05 if way is None else 1.5)
-        assert np.linalg.norm(ours - exact.numpy()) <= worst, way
+    threads = mg.get_num_threads()
+    try:
+        for count, way in itertools.product({1, threads}, (None, *conv.ALGORITHMS)):
+            if way is not None and conv.limits(way, task):
+                continue
+            mg.set_num_threads(count)  # of one thread alone chains of sums are longest
+            ours = np.empty_like(theirs)
+            conv.conv2d_weight(ours, g.numpy(), image.numpy(), geometry, way)
+            worst = np.linalg.norm(theirs - exact.numpy()) * (1.05 if way is None else 1.5)
+            assert np.linalg.norm(ours - exact.numpy()) <= worst, (way, count)
+    finally:
+        mg.set_num_threads(threads)
 
 
 def test_an_algorithm_can_be_chosen():

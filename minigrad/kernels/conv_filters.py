@@ -26,8 +26,9 @@ __all__ = ["Correlation", "Phase", "weight"]
 Shape = tuple[int, ...]
 Type = np.dtype[Any]
 
-#: So many output pixels at least are summed in one run of a block by the weight's gradient.
+#: So many output pixels at least are laid out together by the weight's gradient, and so many at most summed in one chain.
 _LONG = 1024
+_PIXELS = 256
 #: So many taps at most are summed in one chain by the other two.
 _CHAIN = 512
 #: Bytes of results that wait to be turned round together: planes are then written in long pieces.
@@ -270,19 +271,22 @@ def _share_of_sums(total, span, x, g, inner, lines, sizes, block, turn):  # type
                 start = group * channels * fh * fw
                 for t in range(len(lines) // rows):
                     sums = total[group, b, t * tile : (t + 1) * tile]
-                    run(block, sums, frames, start, inner, images * pixels, lines[t * rows : (t + 1) * rows], turned)
+                    own = lines[t * rows : (t + 1) * rows]
+                    for k in range(0, images * pixels, _PIXELS):
+                        run(block, sums, frames, start, inner[k:], min(_PIXELS, images * pixels - k), own, turned[k:])
 
 
 @kernel(parallel=True)
 def _add_up(dw, total):  # type: ignore[no-untyped-def]
     """The threads' sums, and the result in its own order: (F, C / groups * R * S)."""
     threads, groups, blocks, _, width = total.shape
-    outputs = len(dw) // groups
+    outputs, step = len(dw) // groups, np.uint64(width)
     for unit in prange(groups * blocks):
         group, b = np.int64(unit) // blocks, np.int64(unit) % blocks
-        first = group * outputs + b * width
-        for k in range(dw.shape[1]):
-            for f in range(min(width, outputs - b * width)):
-                dw[first + f, k] = total[0, group, b, k, f]
-                for part in range(1, threads):
-                    dw[first + f, k] += total[part, group, b, k, f]
+        for f in range(min(width, outputs - b * width)):
+            line = dw[group * outputs + b * width + f]
+            for part in range(threads):
+                own, at = total[part, group, b].reshape(-1)[f:], np.uint64(0)
+                for k in range(len(line)):
+                    line[k] = own[at] if part == 0 else line[k] + own[at]
+                    at += step

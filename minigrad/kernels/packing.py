@@ -32,7 +32,8 @@ class Packing(NamedTuple):
     @classmethod
     def of(cls, source: Source, width: int) -> Packing:
         """In blocks of so many outputs."""
-        return cls((source.groups, -(-source.outputs // width), len(source.at), width), source)
+        places = source.at.astype(np.uint64)  # numba looks at every signed index whether it is negative
+        return cls((source.groups, -(-source.outputs // width), len(places), width), source._replace(at=places))
 
 
 def pack(w: Array, packing: Packing) -> Array:
@@ -46,18 +47,19 @@ def pack(w: Array, packing: Packing) -> Array:
 @kernel(parallel=True, light=4)
 def _pack(packed, w, at, outputs, apart, between):  # type: ignore[no-untyped-def]
     groups, blocks, taps, width = packed.shape
-    numbers = packed.reshape(-1)
+    step = np.uint64(width)
     for unit in prange(groups * blocks):
         block = np.int64(unit)
+        numbers = packed.reshape(-1)[block * taps * width :]
         first = block % blocks * width
         some = min(width, outputs - first)
         start = block // blocks * between + first * apart
         for f in range(some):  # outermost, so that the loop inside is long
-            to, own = block * taps * width + f, start + f * apart
+            own, to = w[start + f * apart :], np.uint64(f)
             for k in range(taps):
-                numbers[to] = w[own + at[k]]
-                to += width
+                numbers[to] = own[at[k]]
+                to += step
         if some < width:
             for k in range(taps):
                 for f in range(some, width):
-                    numbers[(block * taps + k) * width + f] = 0
+                    numbers[k * width + f] = 0

@@ -70,13 +70,13 @@ class Block(NamedTuple):
         """The loop nest that the compiled block stands for."""
         flat, factors = source.reshape(-1), weights.reshape(-1)[: count * self.width].reshape(count, self.width)
         size = self.rows * self.columns * self.width
-        sums = tile.reshape(-1)[:size].reshape(self.rows, self.columns, self.width)
-        if not self.adds:
-            sums[:] = 0
+        held = tile.reshape(-1)[:size].reshape(self.rows, self.columns, self.width)
+        sums = np.zeros_like(held)
         for k in range(count):
             for r in range(self.rows):
                 for c in range(self.columns):
                     sums[r, c] += flat[start + inner[k] + rows[r] + c * self.step] * factors[k]
+        held[...] = held + sums if self.adds else sums
 
     def sides(self, emit: Emitter) -> tuple[list[Any], Callable[[Any], Any]]:
         """Where the accumulators lie, and what is loaded for each k: one number from each pixel, the weights' vectors."""

@@ -174,7 +174,12 @@ def _without_movement(picture: Picture, recorded: Recorded, forward: frozenset[i
         elif items[key].result:
             gone.remove(key)
     kept = only_used(bridged(replace(picture, items=items), set(items) - set(gone)))
-    return kept.noted(f"{len(gone)} operations that only change shapes are left out") if gone else kept
+    if not gone:
+        return kept
+    told = (
+        "1 operation that only changes shapes is" if len(gone) == 1 else f"{len(gone)} operations that only change shapes are"
+    )
+    return kept.noted(f"{told} left out")
 
 
 def _with_kept(picture: Picture, recorded: Recorded, side: dict[str, str]) -> Picture:

@@ -65,9 +65,11 @@ def _draw_limits(axes: Any, limits: Limits, places: Sequence[float]) -> None:
     ridge = limits.flops / limits.bytes
     ends = np.array([min(*places, ridge) / 2, ridge, max(*places, ridge) * 2])
     axes.plot(ends, np.minimum(ends * limits.bytes, limits.flops), color="black", linewidth=1, zorder=0)
-    corner = {"textcoords": "offset points", "fontsize": 8}
-    axes.annotate(f"{limits.flops / 1e9:.0f} GFLOP/s", (ends[2], limits.flops), xytext=(-4, 4), ha="right", **corner)
-    axes.annotate(f"{limits.bytes / 1e9:.1f} GB/s", (ends[0], ends[0] * limits.bytes), xytext=(14, -4), ha="left", **corner)
+    # Named beside the lines' outer ends, where no case can lie.
+    outside = {"textcoords": "offset points", "fontsize": 8, "va": "center"}
+    axes.annotate(f"{limits.flops / 1e9:.0f} GFLOP/s", (ends[2], limits.flops), xytext=(3, 0), ha="left", **outside)
+    axes.annotate(f"{limits.bytes / 1e9:.1f} GB/s", (ends[0], ends[0] * limits.bytes), xytext=(-3, 0), ha="right", **outside)
+    axes.set_xlim(ends[0] / 3, ends[2] * 5)
 
 
 def plot_ratios(path: Path, results: Sequence[Result]) -> None:

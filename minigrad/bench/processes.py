@@ -101,7 +101,8 @@ class ProcessCase:
         values: dict[str, list[float]] = {name: [] for name in asked}
         with tempfile.TemporaryDirectory() as folder:
             for run in range(self.times):
-                environment = dict(os.environ)
+                # Python keeps modules that it has compiled, as it does by default and for what is installed.
+                environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
                 if self.cold:
                     environment["NUMBA_CACHE_DIR"] = str(Path(folder, f"cache{run}"))
                 for name in asked:

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minigrad as mg
+import minigrad.nn.functional as F
 from minigrad.jit import interpreted, kernel, late
 from minigrad.kernels import exponential, norm, response, rows, softmax
 from minigrad.kernels.exponential import exp
@@ -16,6 +17,8 @@ KINDS = st.sampled_from([np.float32, np.float64])
 LOOPS = [
     (exponential.exponentials, 1, 1, 1),
     (exponential.mass, 0, 1, 1),
+    (exponential.sigmoids, 1, 1, 0),
+    (exponential.elus, 1, 1, 1),
     (norm._total, 0, 1, 0),
     (norm._squares, 0, 1, 1),
     (norm._scaled, 1, 1, 3),
@@ -103,7 +106,8 @@ def test_rows_are_their_python_at_every_width(loop, lanes, monkeypatch):
     rng = np.random.default_rng(lanes)
     for kind in (np.float32, np.float64):
         for length in (0, 1, 3, 15, 16, 17, 32, 47, 255, 256, 257, 511, 512, 700):
-            read = [rng.uniform(0.5, 2, length).astype(kind) for _ in range(reads)]
+            least = -2 if intrinsic in (exponential.sigmoids, exponential.elus) else 0.5
+            read = [rng.uniform(least, 2, length).astype(kind) for _ in range(reads)]
             given_ = [kind(v) for v in rng.uniform(0.5, 2, numbers)]
             framed = [np.full(length + 2, 77, kind) for _ in range(2 * writes)]
             plain, fast = framed[:writes], framed[writes:]
@@ -116,6 +120,28 @@ def test_rows_are_their_python_at_every_width(loop, lanes, monkeypatch):
             if wanted is not None:
                 scale = {**close, "atol": close["rtol"] * max(1, length)}
                 np.testing.assert_allclose(found, wanted, **scale)
+
+
+@pytest.mark.parametrize(("name", "most"), [("sigmoid", 2.3), ("elu", 1.0), ("softplus", 3.2)])
+def test_smooth_activations_are_good_to_a_few_units_in_the_last_place(name, most):
+    function = getattr(F, name)
+    sides = every_so_many(1e-44, 100.0, 3001), every_so_many(-1e-44, -110.0, 3001)
+    x = np.concatenate([*sides, np.arange(-127, 128) * np.float32(np.log(2))]).astype(np.float32)
+    wide = x.astype(np.longdouble)
+    with np.errstate(under="ignore"):
+        e = np.exp(-np.abs(wide))
+        exact = {
+            "sigmoid": np.where(wide >= 0, 1, e) / (1 + e),
+            "elu": np.where(wide < 0, np.expm1(wide), wide),
+            "softplus": np.maximum(wide, 0) + np.log1p(e),
+        }[name]
+        units = np.abs(function(mg.tensor(x)).numpy() - exact) / np.spacing(np.abs(exact).astype(np.float32))
+    assert units.max() < (4 if interpreted() else most), x[units.argmax()]  # un-jitted it is numpy's
+    for kind in (np.float32, np.float64):
+        odd = function(mg.tensor(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], kind))).numpy()
+        ends = {"sigmoid": [1, 0, 0.5, 0.5], "elu": [np.inf, -1, 0, 0], "softplus": [np.inf, 0, np.log(2), np.log(2)]}[name]
+        assert np.isnan(odd[0])
+        np.testing.assert_allclose(odd[1:], ends, rtol=3e-7 if kind is np.float32 else 1e-15)
 
 
 @kernel

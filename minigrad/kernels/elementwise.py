@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from minigrad.jit import kernel, prange
+from minigrad.kernels.exponential import elus, sigmoids
 from minigrad.kernels.memory import empty
 
 __all__ = ["apply", "elu", "gate", "leaky", "maxout", "rectify", "shut", "sigmoid"]
@@ -75,24 +75,18 @@ def gate(out, g, x, slope):  # type: ignore[no-untyped-def]
 
 @kernel(parallel=True)
 def sigmoid(out, x):  # type: ignore[no-untyped-def]
-    """``1 / (1 + exp(-x))``; exp of a negative number only, so that nothing overflows."""
+    """``1 / (1 + exp(-x))``."""
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
-        o, v = out[here], x[here]
-        for i in range(v.size):
-            e = math.exp(-abs(v[i]))
-            o[i] = (1 if v[i] >= 0 else e) / (1 + e)
+        sigmoids(out[here], x[here])
 
 
 @kernel(parallel=True)
 def elu(out, x, alpha):  # type: ignore[no-untyped-def]
     """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
-    scale = x.dtype.type(alpha)
     for part in prange((x.size + _CHUNK - 1) // _CHUNK):
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
-        o, v = out[here], x[here]
-        for i in range(v.size):
-            o[i] = v[i] if v[i] > 0 else scale * math.expm1(v[i])
+        elus(out[here], x[here], alpha)
 
 
 @kernel(parallel=True)

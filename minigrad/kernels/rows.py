@@ -52,6 +52,18 @@ class Vectors:
         kind = self.ir.FunctionType(result, [a.type for a in args])
         return self.builder.call(self.cgutils.get_or_insert_function(self.builder.module, kind, name), args, fastmath=flags)
 
+    def each(self, name: str, value: Any) -> Any:
+        """What one of C's functions gives for each lane."""
+        function = self.cgutils.get_or_insert_function(
+            self.builder.module, self.ir.FunctionType(self.scalar, [self.scalar]), name
+        )
+        if self.lanes == 1:
+            return self.builder.call(function, [value])
+        for place in (self.ir.Constant(self.ir.IntType(32), lane) for lane in range(self.lanes)):
+            made = self.builder.call(function, [self.builder.extract_element(value, place)])
+            value = self.builder.insert_element(value, made, place)
+        return value
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """``a * b + c``, rounded once."""
         return self.call(f"llvm.fma.{self.suffix}", self.kind, a, b, c)

@@ -135,7 +135,7 @@ _elu = elementwise(
 )
 _softplus = elementwise(
     "softplus",
-    lambda x: np.logaddexp(x, x.dtype.type(0)),
+    lambda x: np.maximum(x, x.dtype.type(0)) + np.log1p(np.exp(-np.abs(x))),
     lambda x: math.log(1 + math.exp(x)),
     {"x": lambda g, x: g * sigmoid(x)},
     flops=3,

@@ -1,5 +1,7 @@
 """The micro-kernels, compiled for every width of vectors, against their own loop nests in plain Python."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,9 +159,52 @@ def test_a_window_wider_than_a_tile():
         np.testing.assert_allclose(dx[0, 0, 0], spread, atol=1e-11)
 
 
-def tiles_of_four(outputs, count, step, dtype, machine):
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_phases_of_a_stride_share_tables_and_so_a_width(stride, lanes):
+    """Of many channels a phase by itself would take two vectors in some sizes, and one in others."""
+    for channels, size, window in itertools.product((3, 16, 17, 24, 32, 64), (5, 7, 13, 14, 27), (2, 3, 5)):
+        geometry = conv.Geometry((stride, stride), (1, 1), (1, 1), 1)
+        out = conv.output_length(size, window, stride, 1, 1)
+        shapes = (8, channels, size, size), (8, 64, out, out), (64, channels, window, window)
+        plan = conv_direct._input_plan.__wrapped__("filters", *shapes, geometry, np.dtype(np.float32), lanes, 2)
+        assert len({block.width for block in plan.blocks} | {packing.shape[3] for packing in plan.packings}) == 1, shapes
+
+
+@pytest.mark.parametrize("way", [None, "filters"])
+@pytest.mark.parametrize(
+    ("x", "w", "stride", "padding"),
+    [
+        ((8, 32, 27, 27), (64, 32, 3, 3), (2, 2), (1, 1)),
+        ((3, 64, 7, 7), (64, 64, 3, 3), (2, 2), (1, 1)),
+        ((2, 20, 5, 15), (4, 20, 5, 4), (2, 3), (1, 2)),
+        ((2, 40, 13, 13), (24, 40, 3, 3), (3, 2), (0, 1)),
+    ],
+)
+def test_strides_over_many_channels(x, w, stride, padding, way):
+    rng = np.random.default_rng(0)
+    settings = {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": 1}
+    images, weights = (rng.normal(size=shape).astype(np.float32) for shape in (x, w))
+    g = rng.normal(size=REGISTRY["conv2d"].shape(x, w, **settings)).astype(np.float32)
+    asked = {} if way is None else {"algorithm": way}
+    found = (
+        REGISTRY["conv2d_input"].forward(g, weights, size=x[2:], **settings, **asked),
+        REGISTRY["conv2d_weight"].forward(g, images, window=w[2:], **settings, **asked),
+        REGISTRY["conv2d"].forward(images, weights, **settings, **asked),
+    )
+    wide, exact = [a.astype(np.float64) for a in (g, images, weights)], {**settings, "algorithm": "im2col"}
+    expected = (
+        REGISTRY["conv2d_input"].forward(wide[0], wide[2], size=x[2:], **exact),
+        REGISTRY["conv2d_weight"].forward(wide[0], wide[1], window=w[2:], **exact),
+        REGISTRY["conv2d"].forward(wide[1], wide[2], **exact),
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+def tiles_of_four(outputs, counts, step, dtype, machine):
     """Or of six, so that tiles of two phases of a stride need not end together."""
-    return Block(min(2 + count[0] % 2, count[0]), min(2, count[1]), step, 4, 1, dtype.name)
+    return tuple(Block(min(2 + rows % 2, rows), min(2, columns), step, 4, 1, dtype.name) for rows, columns in counts)
 
 
 @pytest.mark.parametrize(("filters", "height", "width"), [(3, 8, 6), (9, 5, 5), (3, 1, 9), (5, 12, 2), (3, 13, 3)])
@@ -167,7 +212,7 @@ def tiles_of_four(outputs, count, step, dtype, machine):
 def test_convolution_in_many_bands_and_blocks(filters, height, width, stride, band, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(conv_filters, "_BAND", band)  # one row of tiles, or a few
-    monkeypatch.setattr(conv_filters, "_block_of_pixels", tiles_of_four)  # the last one overlaps the one before it
+    monkeypatch.setattr(conv_filters, "_blocks_of_pixels", tiles_of_four)  # the last one overlaps the one before it
     rng = np.random.default_rng(0)
     x, w, b = (rng.normal(size=shape) for shape in ((2, 4, height, width), (2 * filters, 2, 2, 2), (2 * filters,)))
     geometry = conv.Geometry((stride, stride), (1, 0), (1, 1), 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ _PIXELS = 256
 _CHAIN = 512
 #: Bytes of results that wait to be turned round together: planes are then written in long pieces.
 _BAND = 1 << 15
+
+_first = operator.itemgetter(0)
 
 
 class Phase(NamedTuple):
@@ -61,7 +64,8 @@ class Correlation(NamedTuple):
     def of(cls, out: Shape, x: Shape, phases: Sequence[Phase], dtype: Type, lanes: int) -> Correlation:
         """For arrays of these shapes."""
         frame, _, _, spacing, step = phases[0].places
-        blocks = tuple(_block_of_pixels(each.source.outputs, each.places.size, step[1], dtype, lanes) for each in phases)
+        counts = tuple(each.places.size for each in phases)
+        blocks = _blocks_of_pixels(phases[0].source.outputs, counts, step[1], dtype, lanes)
         packings = tuple(Packing.of(each.source, blocks[0].width) for each in phases)
         taps = np.cumsum([0, *(len(each.inner) for each in phases)])
         weights = np.cumsum([0, *(math.prod(each.shape) for each in packings)])
@@ -135,24 +139,31 @@ def _tile_size(vectors: int) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _block_of_pixels(outputs: int, count: Pair, step: int, dtype: np.dtype[Any], machine: int) -> Block:
-    """The tile with which the fewest multiply-adds are made in vain, at the ends of rows and at the bottom.
+def _blocks_of_pixels(
+    outputs: int, counts: tuple[Pair, ...], step: int, dtype: np.dtype[Any], machine: int
+) -> tuple[Block, ...]:
+    """For each phase, of so many pixels, the tile with which the fewest multiply-adds are made in vain, at the ends of rows and
+    at the bottom. All are equally wide, since the phases' weights and results lie in one table each.
 
     What a tile loads for each of its sums costs about as much as one multiply-add and a half.
     """
     lanes, vectors = _vectors(outputs, dtype, machine)
 
-    def blocks(vectors: int) -> Iterator[Block]:
+    def tiles(vectors: int, count: Pair) -> Iterator[Block]:
         most = _tile_size(vectors)
         for columns in range(max(1, min(most, count[1]) // 3), min(most, count[1]) + 1):
             yield Block(max(1, min(most // columns, count[0])), columns, step, lanes, vectors, dtype.name)
 
-    def cycles(block: Block) -> float:
+    def cycles(block: Block, count: Pair) -> float:
         tiles = -(-count[0] // block.rows) * -(-count[1] // block.columns) * -(-outputs // block.width)
         return tiles * (block.rows * block.columns * block.vectors + 1.5)
 
-    # Of equal ones that with fewer vectors, which reads fewer weights.
-    return min((block for some in range(1, vectors + 1) for block in blocks(some)), key=cycles)
+    def cheapest(vectors: int) -> tuple[float, tuple[Block, ...]]:
+        best = [min(((cycles(tile, count), tile) for tile in tiles(vectors, count)), key=_first) for count in counts]
+        return sum(map(_first, best)), tuple(tile for _, tile in best)
+
+    # Of equal ones those with fewer vectors, which read fewer weights.
+    return min((cheapest(some) for some in range(1, vectors + 1)), key=_first)[1]
 
 
 @functools.lru_cache(maxsize=1024)

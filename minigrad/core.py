@@ -360,10 +360,10 @@ def _seed(root: TensorBase, gradient: Any) -> Tensor:
                 "pass a gradient of that shape"
             )
         return make_tensor(np.ones_like(root.array))
-    seed = gradient if isinstance(gradient, TensorBase) else make_tensor(np.asarray(gradient, dtype=root.dtype))
+    seed = gradient._self() if isinstance(gradient, TensorBase) else make_tensor(np.asarray(gradient))
     if seed.shape != root.shape:
         raise ShapeError(f"backward: gradient of shape {seed.shape} for a tensor of shape {root.shape}")
-    return cast("Tensor", seed)
+    return seed.to(root.dtype)  # kernels take it as it is
 
 
 def _edge_of(tensor: TensorBase) -> Any:

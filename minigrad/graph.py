@@ -197,6 +197,8 @@ def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:
             continue
         if not hasattr(changed, "edge"):
             raise TypeError(f"hook: a {type(changed).__name__} given back for a gradient; give a tensor, or None to keep it")
+        if changed.dtype != g.dtype:
+            raise TypeError(f"hook: a gradient of {changed.dtype} given back for one of {g.dtype}; bring it there with .to()")
         if changed.shape != g.shape:
             raise ShapeError(f"hook: a tensor of shape {list(changed.shape)} given back for a gradient of {list(g.shape)}")
         g = changed

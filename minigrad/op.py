@@ -25,6 +25,7 @@ from minigrad.anomaly import finite, user_line
 from minigrad.core import Array, TensorBase, check_current, make_tensor
 from minigrad.errors import AnomalyError, ShapeError
 from minigrad.graph import OWN, Node, Saved, Shape, keep
+from minigrad.kernels.memory import shares
 from minigrad.modes import modes, within_operation
 from minigrad.plans import Plan, arrays_too, formula, plan_for
 from minigrad.pullback import pull
@@ -176,7 +177,7 @@ class Op:
             out = result if type(result) is np.ndarray else np.asarray(result)  # numpy turns 0-d arrays into scalars
             results = (out,)
         cell = [0, 0]
-        if self.view and (first := inputs[0]) is not None and _shares(out, first.array):
+        if self.view and (first := inputs[0]) is not None and shares(out, first.array):
             cell = first.cell
         node = None
         if wanted and out.dtype.kind in "fc":  # integers have no derivative
@@ -296,12 +297,6 @@ class Op:
         kind = "NaN" if np.isnan(out).any() else "Inf"
         where = node.where if node is not None and node.where else user_line()
         raise AnomalyError(f"{self.name}: the first {kind} appears in the forward pass, called at {where}")
-
-
-def _shares(view: Array, array: Array) -> bool:
-    """Whether a view that may have been taken of an array was: by their owner, which is quickly told, or their memory."""
-    base = view.base
-    return base is not None and (base is array or base is array.base or np.may_share_memory(view, array))
 
 
 def register(op: Op) -> Op:

@@ -14,7 +14,8 @@ from minigrad.anomaly import finite
 from minigrad.core import TensorBase, make_tensor
 from minigrad.errors import AnomalyError, GradientError
 from minigrad.graph import OWN, Node, Saved
-from minigrad.modes import modes
+from minigrad.kernels.memory import shares
+from minigrad.modes import modes, within_operation
 from minigrad.plans import Formula
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def pull(op: Op, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor 
     if now.anomaly:
         return _pull_and_look(op, node, g, needs)
     saved = node.unfreed()
-    bare = not now.grad and g.array.dtype.char != "e"  # half precision is widened operation by operation
+    # Half precision is widened operation by operation, and who calls from within one can't enter its context again.
+    bare = not now.grad and g.array.dtype.char != "e" and not within_operation()
     parts: list[Tensor | None] = [None] * len(needs)
     plan = node.plan if needs is node.plan.needs else op.plan(needs)
     for formula in plan.formulas:
@@ -65,18 +67,20 @@ def _on_arrays(
         array, _, cell, version = saved[name]
         if cell[0] != version:
             raise _changed(op, node, saved[name])
+        if array.dtype.char == "e":
+            return None
         kept.append(array)
-    now = modes.now
+    now, source = modes.now, g.array
     now.on_arrays = True
     try:
-        result = now.quietly(formula.function, g.array, *kept, **given)
-    except Exception:  # operations on tensors say more of what went wrong
-        return None
+        result = now.quietly(formula.function, source, *kept, **given)
     finally:
         now.on_arrays = False
     if type(result) is np.ndarray:
-        return make_tensor(result)
-    return make_tensor(np.asarray(result)) if isinstance(result, np.generic) else None  # numpy turns 0-d arrays into scalars
+        return make_tensor(result, cell=g.cell if shares(result, source) else None)
+    if result is None or isinstance(result, np.generic):  # numpy makes numbers of arrays without axes
+        return result if result is None else make_tensor(np.asarray(result))
+    raise TypeError(f"derivative of {op.name}: a formula marked arrays_too gave a {type(result).__name__} for arrays")
 
 
 def _setting(node: Node, name: str, needs: tuple[bool, ...]) -> Any:

@@ -227,6 +227,8 @@ def check_formulas_on_arrays(op: Op, sample: Sample) -> None:
         on_arrays, pullback._on_arrays = pullback._on_arrays, spied
         try:
             found = second.gradients(g)
+        except (AttributeError, TypeError) as error:
+            raise AssertionError(label(op, sample, f"a formula said to do for arrays: {error}")) from error
         finally:
             pullback._on_arrays = on_arrays
         for f, e in zip(found, expected, strict=True):

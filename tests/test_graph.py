@@ -1,5 +1,6 @@
 """The graph's promises: depth, memory, accumulation, hooks, freeing, higher derivatives, in-place changes, anomalies."""
 
+import dataclasses
 import gc
 import tracemalloc
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+import minigrad.nn.functional as F
 from minigrad.errors import AnomalyError, FreedGraphError, GradientError, ShapeError
+from minigrad.op import REGISTRY, arrays_too
 
 
 def leaf(*values):
@@ -329,3 +332,65 @@ def test_manual_seed_repeats_everything_random():
     assert [mg.randn(3).tolist(), mg.dropout(mg.ones(8)).tolist(), mg.randperm(5).tolist()] == first
     mg.set_rng_state(state)
     assert mg.rand(2).tolist() == later
+
+
+# ---------------------------------------------------------------------------------------------- cotangents and formulas
+
+
+@pytest.mark.parametrize("kind", [mg.float64, mg.float16, mg.int64])
+def test_a_cotangent_of_another_type_is_brought_to_the_outputs(kind):
+    """Kernels write what they are given into arrays of one type."""
+    x, w = mg.randn(2, 3, 6, 6).requires_grad_(), mg.randn(4, 3, 3, 3).requires_grad_()
+    g = mg.tensor(np.arange(128).reshape(2, 4, 4, 4) % 7).to(kind)
+    plain = mg.grad(F.conv2d(x, w), (x, w), g.float())
+    for found, expected in zip(mg.grad(F.conv2d(x, w), (x, w), g), plain, strict=True):
+        assert found.dtype == np.float32 and np.array_equal(found.array, expected.array)
+    logits = mg.randn(4, 6).requires_grad_()
+    seed = mg.eye(4, 6).to(kind)
+    logits.softmax(1).backward(seed)
+    assert np.array_equal(logits.grad.array, mg.grad(logits.softmax(1), logits, seed.float())[0].array)
+
+
+def test_a_half_precise_cotangent_does_not_overflow_in_a_single_precise_product():
+    x, w = (mg.full((4, 4), 300.0).requires_grad_() for _ in range(2))
+    (x @ w).backward(mg.full((4, 4), 100.0).to(mg.float16))
+    assert (x.grad == 120_000).all()
+
+
+def test_a_hook_may_not_change_the_type():
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    y.register_hook(lambda g: g.float())
+    with pytest.raises(TypeError, match="hook: a gradient of float32 given back for one of float64"):
+        y.sum().backward()
+
+
+def test_a_gradient_that_is_a_view_of_another_knows_its_changes():
+    x = mg.ones(6).requires_grad_()
+    y = x.reshape(2, 3)
+    gx, gy = mg.grad((y * y).sum(), [x, y])
+    w = mg.ones(2, 3).requires_grad_()
+    out = (w * gy).sum()
+    gx.mul_(100)
+    with pytest.raises(GradientError, match="changed in place"):
+        out.backward()
+
+
+def test_an_error_out_of_a_formula_reaches_the_caller_and_leaves_nothing_switched_on():
+    class Alarm(ValueError):
+        """What a signal's handler might raise, at any moment."""
+
+    def raising(g, b):
+        if isinstance(g, np.ndarray):
+            raise Alarm
+        return g * b
+
+    mul = dataclasses.replace(REGISTRY["mul"], vjp={"a": arrays_too(raising)})
+    x = leaf(1.0, 2.0)
+    with pytest.raises(Alarm):
+        mul(x, leaf(3.0, 4.0).detach()).sum().backward()
+    with pytest.raises(TypeError, match="'a' is a ndarray; expected a tensor"):
+        mul(np.ones(2), np.ones(2))
+    wrong = dataclasses.replace(REGISTRY["mul"], vjp={"a": arrays_too(lambda g, b: mg.mul(g, b))})
+    with pytest.raises(TypeError, match="derivative of mul: a formula marked arrays_too gave a Tensor for arrays"):
+        wrong(x, leaf(3.0, 4.0).detach()).sum().backward()

@@ -171,3 +171,24 @@ print((faults() - before) / 100)
         pytest.skip(f"{', '.join(set_by_user)} set the C library's limits")
     done = python(code)
     assert float(done.stdout) < 5, done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep freed memory by rules of their own")
+def test_released_memory_goes_back_to_the_system_whatever_lies_above_it():
+    code = """
+from pathlib import Path
+from minigrad.kernels import memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+before, blocks, survivors = resident(), [], []
+for _ in range(20):
+    blocks.append(memory.empty((2**20,), np.dtype(np.float32)))
+    blocks[-1].fill(1)
+    survivors.append(np.ones(1000))
+held = resident()
+blocks.clear()
+memory.release()
+print(held - before > 70, resident() - before < 20)
+"""
+    done = python(code)
+    assert done.stdout.split() == ["True", "True"], done.stderr

@@ -8,12 +8,14 @@ base is a `_Lease`, whose end gives the block back.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 from typing import Any
 
 import numpy as np
 
-__all__ = ["empty", "owns_memory", "release"]
+__all__ = ["empty", "owns_memory", "release", "shares"]
 
 Array = np.ndarray[Any, Any]
 
@@ -65,9 +67,17 @@ def owns_memory(array: Array) -> bool:
     return array.base is None or type(array.base) is _Lease
 
 
+def shares(view: Array, array: Array) -> bool:
+    """Whether a view that may have been taken of an array was: by their owner, which is quickly told, or their memory."""
+    base = view.base
+    return base is not None and (base is array or base is array.base or np.may_share_memory(view, array))
+
+
 def release() -> None:
-    """Give all free blocks back to the system."""
+    """Give all free blocks back to the system, also those that the C library keeps, where it is glibc."""
     _free.clear()
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # other systems have no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _teach_allocator() -> None:
@@ -75,11 +85,12 @@ def _teach_allocator() -> None:
 
     By default it returns the end of its heap whenever 128 KB of it are free, and every block from 128 KB upwards at once:
     one LeNet step at batch 32 then has 350 page faults, which double its time, or none, as the heap happens to lie. Both
-    limits rise with the largest block below 32 MiB that was ever freed (mallopt(3), M_MMAP_THRESHOLD), to its size and to
-    twice its size. So one such block, which is never touched and costs no memory, is taken and freed. Where limits are set
-    by the user (MALLOC_TRIM_THRESHOLD_ and its kin) glibc does not move them, and another C library does nothing of it.
+    limits rise with the largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD), to its size and to twice its size.
+    So a block of 16 MB, which is never touched and costs no memory, is taken and freed: 4 MB are too few for LeNet at batch
+    256, and the more the process may keep, up to twice as much, the longer others wait for it. Where the limits are set by
+    the user (MALLOC_TRIM_THRESHOLD_ and its kin) glibc does not move them, and another C library does nothing of it.
     """
-    np.empty((1 << 25) - (1 << 13), np.uint8)
+    np.empty(1 << 24, np.uint8)
 
 
 _teach_allocator()

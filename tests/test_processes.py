@@ -184,7 +184,7 @@ before, blocks, survivors = resident(), [], []
 for _ in range(20):
     blocks.append(memory.empty((2**20,), np.dtype(np.float32)))
     blocks[-1].fill(1)
-    survivors.append(np.ones(1000))
+    survivors.append(np.ones(25_000))
 held = resident()
 blocks.clear()
 memory.release()

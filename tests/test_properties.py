@@ -13,14 +13,18 @@ from minigrad.op import REGISTRY
 seeds = st.integers(0, 2**32 - 1)
 
 
+#: Around the widths of vectors, and of blocks of two: which tables and tiles are taken turns on these.
+WIDE = st.sampled_from([1, 3, 6, 16, 17, 24, 32, 33, 64])
+
+
 @st.composite
-def convolutions(draw):
+def convolutions(draw, wide=None):
     """Random input and weight shapes with settings that fit."""
     groups = draw(st.integers(1, 3))
-    channels, filters = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
+    channels, filters = (groups * draw(st.integers(1, 2) if wide is None else wide) for _ in range(2))
     window, stride, dilation = ((draw(st.integers(1, 3)), draw(st.integers(1, 3))) for _ in range(3))
     padding = (draw(st.integers(0, 3)), draw(st.integers(0, 3)))
-    size = (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
+    size = (draw(st.integers(1, 7 if wide is None else 14)), draw(st.integers(1, 7 if wide is None else 14)))
     assume(all(n + 2 * p >= d * (k - 1) + 1 for n, p, d, k in zip(size, padding, dilation, window, strict=True)))
     settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (draw(st.integers(0, 3)), channels, *size), (filters, channels // groups, *window), settings
@@ -46,6 +50,24 @@ def test_the_three_convolutions_are_one_trilinear_form(case, seed):
     dx = REGISTRY["conv2d_input"].forward(g, w, size=x_shape[2:], **settings)
     dw = REGISTRY["conv2d_weight"].forward(g, x, window=w_shape[2:], **settings)
     np.testing.assert_allclose([(dx * x).sum(), (dw * w).sum()], [form, form], rtol=1e-9, atol=1e-9)
+
+
+@given(convolutions(WIDE), seeds, st.sampled_from([np.float32, np.float64]))
+def test_convolutions_of_many_channels_are_the_matrix_products_of_their_columns(case, seed, kind):
+    """Whatever is chosen for them; products of columns in float64 are taken by BLAS, and share no kernel with the others."""
+    x_shape, w_shape, settings = case
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=x_shape).astype(kind), rng.normal(size=w_shape).astype(kind)
+    g = rng.normal(size=REGISTRY["conv2d"].shape(x_shape, w_shape, **settings)).astype(kind)
+    columns = {**settings, "algorithm": "im2col"}
+    for name, arrays, length in (
+        ("conv2d", (x, w), {}),
+        ("conv2d_input", (g, w), {"size": x_shape[2:]}),
+        ("conv2d_weight", (g, x), {"window": w_shape[2:]}),
+    ):
+        exact = REGISTRY[name].forward(*(a.astype(np.float64) for a in arrays), **length, **columns)
+        close = {"rtol": 1e-4, "atol": 5e-4} if kind is np.float32 else {"rtol": 1e-10, "atol": 1e-10}
+        np.testing.assert_allclose(REGISTRY[name].forward(*arrays, **length, **settings), exact, **close)
 
 
 @given(convolutions(), seeds)

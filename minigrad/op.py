@@ -57,6 +57,7 @@ class Sample:
 #: Families that change no number, and so need no wider type for half precision.
 _MOVING = frozenset({"movement", "indexing", "comparison"})
 
+#: Every operation asks for it: one look instead of two.
 _ARRAY: Any = np.ndarray
 
 #: All operations by name.

@@ -359,11 +359,13 @@ def _seed(root: TensorBase, gradient: Any) -> Tensor:
                 f"backward: a gradient can be left out for one element only; this tensor has shape {root.shape}, "
                 "pass a gradient of that shape"
             )
-        return make_tensor(np.ones_like(root.array))
+        one = empty(root.shape, root.dtype)
+        one.fill(1)
+        return make_tensor(one)
     seed = gradient._self() if isinstance(gradient, TensorBase) else make_tensor(np.asarray(gradient))
     if seed.shape != root.shape:
         raise ShapeError(f"backward: gradient of shape {seed.shape} for a tensor of shape {root.shape}")
-    return seed.to(root.dtype)  # kernels take it as it is
+    return seed if seed.array.dtype is root.array.dtype else seed.to(root.dtype)  # kernels take it as it is
 
 
 def _edge_of(tensor: TensorBase) -> Any:

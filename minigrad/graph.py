@@ -157,7 +157,7 @@ def backward_walk(
     """
     wanted = {id(edge) for edge in targets} if targets is not None else None
     useful = _leading_to(wanted, reachable(edge for edge, _ in roots)) if wanted is not None else None
-    pending: dict[int, tuple[Any, Tensor]] = {}  # edges and what they were given, by the edge's id
+    pending: dict[Any, Tensor] = {}  # edges, which are told apart by identity, and what they were given
     ahead: list[tuple[int, Node]] = []  # a heap of the nodes among them, the newest first
     arrived: list[tuple[Any, Tensor]] = []
     given: Iterable[tuple[Any, Tensor | None]] = roots
@@ -165,27 +165,28 @@ def backward_walk(
         for edge, part in given:
             if part is None or edge is None:
                 continue
-            at = id(edge)
-            if at in pending:
-                part = pending[at][1] + part
+            if edge in pending:
+                part = pending[edge] + part
             elif type(edge) is Node:
                 heapq.heappush(ahead, (-edge.number, edge))
-            pending[at] = edge, part
+            pending[edge] = part
         if not ahead:
             break
         node = heapq.heappop(ahead)[1]
-        g = pending.pop(id(node))[1]
+        g = pending.pop(node)
         if node.hooks is not None or node.retain is not None:
             g = _passed(node, g)
         if wanted is not None and id(node) in wanted:
             arrived.append((node, g))
-        needs = node.plan.needs if useful is None else tuple([edge is not None and id(edge) in useful for edge in node.edges])
+        plan = node.plan
+        if useful is not None:
+            plan = node.op.plan(tuple([edge is not None and id(edge) in useful for edge in node.edges]))
         given = ()
-        if True in needs:
-            given = zip(node.edges, node.op.pull(node, g, needs), strict=True)
+        if True in plan.needs:
+            given = zip(node.edges, plan.pull(node, g), strict=True)
             if not retain_graph:  # a node that is only reached, not walked through, can still be
                 node.free()
-    arrived.extend(pending.values())  # what is left belongs to leaves
+    arrived.extend(pending.items())  # what is left belongs to leaves
     return arrived
 
 

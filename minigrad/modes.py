@@ -35,18 +35,23 @@ def within_operation() -> bool:
 class _Modes:
     """The switches of one thread."""
 
-    __slots__ = ("_anomaly", "_watcher", "grad", "observed", "on_arrays", "quietly", "scope")
+    __slots__ = ("_watcher", "called", "grad", "looking", "observed", "on_arrays", "paths", "quietly", "scope")
 
     def __init__(self) -> None:
         """As every thread begins: recording."""
         self.grad = True
         #: Dotted path of the module whose forward is running, for pictures and tables; kept by nn.Module.
         self.scope: str | None = None
+        #: The paths of all modules under the outermost that is running, by their ids; None while none is.
+        self.paths: dict[int, list[str]] | None = None
+        #: The name by which the next module is called, where its caller knows it.
+        self.called: str | None = None
         #: Whether anomaly detection or a watcher is on, which every operation asks: one look instead of two.
         self.observed = False
         #: Whether a formula runs on arrays (`plans.arrays_too`): an operation then takes them and gives an array.
         self.on_arrays = False
-        self._anomaly = False
+        #: Whether the first NaN or Inf raises. Read it, and set it by `anomaly`, which keeps `observed` true as well.
+        self.looking = False
         self._watcher: Any = None
         quiet = contextvars.Context()
         quiet.run(np.seterr, all="ignore")
@@ -58,11 +63,11 @@ class _Modes:
     @property
     def anomaly(self) -> bool:
         """Whether the first NaN or Inf raises."""
-        return self._anomaly
+        return self.looking
 
     @anomaly.setter
     def anomaly(self, value: bool) -> None:
-        self._anomaly = value
+        self.looking = value
         self.observed = value or self._watcher is not None
 
     @property
@@ -75,7 +80,7 @@ class _Modes:
     @watcher.setter
     def watcher(self, value: Any) -> None:
         self._watcher = value
-        self.observed = self._anomaly or value is not None
+        self.observed = self.looking or value is not None
 
 
 class _OfThread(threading.local):

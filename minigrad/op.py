@@ -28,7 +28,8 @@ from minigrad.graph import OWN, Node, Saved, Shape, keep
 from minigrad.kernels.memory import shares
 from minigrad.modes import modes, within_operation
 from minigrad.plans import Plan, arrays_too, formula, plan_for
-from minigrad.pullback import pull
+from minigrad.pullback import puller
+from minigrad.unrolled import function, looped, unrolled
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -59,6 +60,89 @@ _MOVING = frozenset({"movement", "indexing", "comparison"})
 
 #: Every operation asks for it: one look instead of two.
 _ARRAY: Any = np.ndarray
+
+#: An operation's application, on tensors ``x0, x1, ...``: of each its array `a`, the array's dtype `d` and shape `s`, the edge
+#: `e` that leads to it, and `n`, whether it needs a gradient. See `unrolled` for the signs; ~ is for absent inputs, $ for those
+#: that may be. Every small operation pays for every line.
+_APPLY = """
+def apply(x* **params):
+    now = modes.now
+    if type(x0) is ndarray and now.on_arrays:  #: some
+        return forward(x* **params)  #: some
+    if x and type(x[0]) is ndarray and now.on_arrays:  #: any
+        return forward(x* **params)  #: any
+    if x$ is None:
+        return without($)(x* **params)
+    a~ = d~ = e~ = None
+    n~, s~ = False, ()
+    try:
+        a@ = x@.array
+    except AttributeError:
+        raise op._no_tensor((x*)) from None
+    chosen = forward
+    d@ = a@.dtype
+    chosen = widened if d@.char == "e" else chosen
+    plan = None
+    if now.grad and differentiable:
+        e@ = x@.node
+        if e@ is None and x@._leaf_requires_grad:
+            e@ = x@
+        n@ = e@ is not None
+        if x@.recorded != x@.cell[0]:
+            check_current(x@)
+        plan = plans[n*]
+    try:
+        result = now.quietly(chosen, a* **params)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        result = op._after(error, chosen, [a*], params)
+    out = result if type(result) is ndarray else asarray(result)  #: one
+    out = result[0]  #: many
+    cell = [0, 0]
+    if shares(out, a0):  #: view
+        cell = x0.cell  #: view
+    node = None
+    if plan is not None and out.dtype.kind in "fc":
+        tensors, edges, saved = (x*), (e*), {}
+        for name, at in plan.inputs:
+            tensor = tensors[at]
+            if tensor is not None:
+                saved[name] = keep((tensor.array, edges[at], tensor.cell, tensor.cell[0]))
+        for name, at in plan.outputs:
+            saved[name] = keep((out, OWN, cell, cell[0]))  #: one
+            saved[name] = keep((result[at], None, [0, 0], 0) if at else (out, OWN, cell, cell[0]))  #: many
+        s@ = a@.shape
+        node = Node(op, params, edges, plan, (s*), (d*), out, saved, now.scope)
+    if now.observed:
+        op._observe([a*], (out,), node)  #: one
+        op._observe([a*], result, node)  #: many
+    return make_tensor(out, node, cell)  #: one
+    return (make_tensor(out, node, cell), *[make_tensor(extra) for extra in result[1:]])  #: many
+"""
+
+#: What it sees beside the operation's own.
+_KNOWN = {
+    "modes": modes,
+    "ndarray": np.ndarray,
+    "asarray": np.asarray,
+    "shares": shares,
+    "check_current": check_current,
+    "keep": keep,
+    "OWN": OWN,
+    "Node": Node,
+    "make_tensor": make_tensor,
+}
+
+
+class _Made(dict[Any, Any]):
+    """What is made when it is first asked for."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, key: Any) -> Any:
+        self[key] = made = self._make(key)
+        return made
+
 
 #: All operations by name.
 REGISTRY: dict[str, Op] = {}
@@ -102,6 +186,11 @@ class Op:
         """Whether `forward` takes any number of arrays."""
         return any(p.kind is p.VAR_POSITIONAL for p in self._parameters)
 
+    @functools.cached_property
+    def optional(self) -> frozenset[str]:
+        """The inputs that may be absent, None in their place."""
+        return frozenset(p.name for p in self._parameters if p.default is None)
+
     @property
     def differentiable(self) -> bool:
         """Whether any input has a derivative."""
@@ -117,76 +206,45 @@ class Op:
 
     def __call__(self, *inputs: TensorBase | None, **params: Any) -> Tensor:
         """Apply to tensors and give the (first) output; in a formula that runs on arrays, apply to these."""
-        if inputs and type(inputs[0]) is _ARRAY and modes.now.on_arrays:
-            result = self.forward(*inputs, **params)
-            return result[0] if type(result) is tuple else result  # type: ignore[no-any-return]
-        made = self._applied(inputs, params)
-        return made[0] if isinstance(made, tuple) else made
+        made = self._appliers[len(inputs)](*inputs, **params)
+        return made[0] if type(made) is tuple else made
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
-        made = self._applied(inputs, params)
-        return made if isinstance(made, tuple) else (made,)
+        made = self._appliers[len(inputs)](*inputs, **params)
+        return made if type(made) is tuple else (made,)
 
-    def _applied(self, inputs: tuple[TensorBase | None, ...], params: dict[str, Any]) -> Tensor | tuple[Tensor, ...]:
-        now = modes.now
-        recording = now.grad and self.vjp
-        arrays: list[Array | None] = []
-        edges: list[Any] = []
-        shapes: list[Shape] = []
-        dtypes: list[Any] = []
-        half = stale = wanted = False
-        for x in inputs:  # one plain loop, calling nothing: every small operation pays for it
-            array: Array | None = None
-            edge: Any = None
-            if x is not None:
-                try:
-                    array = x.array
-                except AttributeError:
-                    raise self._no_tensor(inputs) from None
-                dtype = array.dtype
-                if dtype.char == "e":
-                    half = self.family not in _MOVING
-                if recording:
-                    edge = x.node
-                    if edge is not None:
-                        wanted = True
-                    elif x._leaf_requires_grad:
-                        edge, wanted = x, True
-                    if x.recorded != x.cell[0]:
-                        stale = True
-                    shapes.append(array.shape)
-                    dtypes.append(dtype)
-            elif recording:
-                shapes.append(())
-                dtypes.append(None)
-            arrays.append(array)
-            edges.append(edge)
-        if stale:
-            for x in inputs:
-                if x is not None:
-                    check_current(x)
-        forward = self._widened if half else self.forward
-        try:
-            result = now.quietly(forward, *arrays, **params)
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            result = self._after(error, forward, arrays, params)
-        if type(result) is tuple:
-            results = result
-            out = result[0]
+    @functools.cached_property
+    def _appliers(self) -> _Made:
+        """`_APPLY` for each number of inputs; an operation that takes any number has one for all."""
+        looping = self._applier(None) if self.variadic else None
+        return _Made(lambda count: looping or self._applier(count))
+
+    def _applier(self, count: int | None, absent: frozenset[int] = frozenset()) -> Any:
+        """`_APPLY` for so many inputs, of which some are `absent`, which is to say None; or for any number."""
+        conditions = {"many" if len(self.outputs) > 1 else "one", "any" if count is None else "some"}
+        if self.view:
+            conditions.add("view")
+        known = {
+            "op": self,
+            "forward": self.forward,
+            "differentiable": self.differentiable,
+            "widened": self.forward if self.family in _MOVING else self._widened,
+            "without": functools.cache(lambda i: self._applier(count, absent | {i})),
+            "plans": _Made(self._recorded),
+        }
+        if count is None:
+            source = looped(_APPLY, conditions)
         else:
-            out = result if type(result) is np.ndarray else np.asarray(result)  # numpy turns 0-d arrays into scalars
-            results = (out,)
-        cell = [0, 0]
-        if self.view and (first := inputs[0]) is not None and shares(out, first.array):
-            cell = first.cell
-        node = None
-        if wanted and out.dtype.kind in "fc":  # integers have no derivative
-            node = self._record(inputs, edges, shapes, dtypes, params, results, cell, now.scope)
-        if now.observed:
-            self._observe(arrays, results, node)
-        made = make_tensor(out, node, cell)
-        return made if len(results) == 1 else (made, *[make_tensor(extra) for extra in results[1:]])
+            optional = [i for i, name in enumerate(self.inputs[:count]) if name in self.optional and i not in absent]
+            signs = {"@": sorted({*range(count)} - absent), "~": sorted(absent), "$": optional}
+            source = unrolled(_APPLY, count, signs, conditions)
+        return function("apply", source, _KNOWN | known)
+
+    def _recorded(self, needs: tuple[bool, ...]) -> Plan | None:
+        """The plan, if there is anything to do in the backward pass."""
+        plan = self.plan(needs)
+        return plan if plan.formulas else None
 
     def _after(self, error: Exception, forward: Any, arrays: list[Array | None], params: dict[str, Any]) -> Any:
         """What comes of a forward that raised: a better error, or the result of a second try."""
@@ -204,30 +262,6 @@ class Op:
         narrow = tuple(part.astype(np.float16) if part.dtype == np.float32 else part for part in parts)
         return narrow if type(result) is tuple else narrow[0]
 
-    def _record(
-        self,
-        inputs: tuple[TensorBase | None, ...],
-        edges: list[Any],
-        shapes: list[Shape],
-        dtypes: list[Any],
-        params: dict[str, Any],
-        results: tuple[Any, ...],
-        cell: list[int],
-        scope: str | None,
-    ) -> Node | None:
-        needs = tuple([edge is not None for edge in edges])
-        plan = self._plans.get(needs) or self.plan(needs)
-        if not plan.formulas:
-            return None
-        saved: dict[str, Saved] = {}
-        for name, at in plan.inputs:
-            x = inputs[at]
-            if x is not None:
-                saved[name] = keep((x.array, edges[at], x.cell, x.cell[0]))
-        for name, at in plan.outputs:
-            saved[name] = keep((results[at], OWN, cell, cell[0]) if at == 0 else (results[at], None, [0, 0], 0))
-        return Node(self, params, edges, plan, shapes, dtypes, results[0], saved, scope)
-
     def _observe(self, arrays: list[Array | None], results: tuple[Any, ...], node: Node | None) -> None:
         """Show the application to whom it concerns: anomaly detection, and who watches."""
         now = modes.now
@@ -237,9 +271,6 @@ class Op:
             self._look(arrays, results, node)
         if node is not None and now.watcher is not None:
             now.watcher(node, arrays, results[0])
-
-    #: ``pull(node, g, needs)``: the cotangents of the inputs that need one, from the output's.
-    pull = pull
 
     # -------------------------------------------------------------------------------------------- plans
 
@@ -257,7 +288,7 @@ class Op:
             owners = [self.inputs[min(i, len(self.inputs) - 1)] for i in range(len(needs))]
             star = self.inputs[-1] if self.variadic else None
             plan = plan_for(needs, owners, self.slots(len(needs)), self.outputs, self.vjp, star)
-            self._plans[needs] = plan
+            self._plans[needs] = plan = plan._replace(pull=puller(self, plan))
         return plan
 
     @functools.cached_property
@@ -275,10 +306,9 @@ class Op:
 
     def _no_tensor(self, inputs: tuple[Any, ...]) -> TypeError:
         names = zip(self.slots(len(inputs)), inputs, strict=True)
-        wrong = next((name, x) for name, x in names if x is not None and not isinstance(x, TensorBase))
-        return TypeError(
-            f"{self.name}: '{wrong[0]}' is a {type(wrong[1]).__name__}; expected a tensor (minigrad.tensor makes one)"
-        )
+        name, x = next((name, x) for name, x in names if not isinstance(x, TensorBase))
+        given = "None" if x is None else f"a {type(x).__name__}"
+        return TypeError(f"{self.name}: '{name}' is {given}; expected a tensor (minigrad.tensor makes one)")
 
     def _explained(self, error: Exception, arrays: list[Array | None], params: dict[str, Any]) -> Exception:
         """The shape rule's own message where it has one: it names what would fit."""

@@ -6,8 +6,8 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
+from minigrad.modes import modes
 from minigrad.nn.module import Module
-from minigrad.nn.scope import called_as
 
 __all__ = ["ModuleDict", "ModuleList", "Sequential"]
 
@@ -100,9 +100,10 @@ class Sequential(_Numbered):
 
     def forward(self, input: Any) -> Any:
         """Run the modules in order."""
+        now = modes.now
         for name, module in self._modules.items():
             if module is not None:
-                called_as(name)  # one module may stand at several places
+                now.called = name  # one module may stand at several places
                 input = module(input)
         return input
 

@@ -8,9 +8,10 @@ from typing import Any, Self
 import numpy as np
 
 from minigrad.core import TensorBase
+from minigrad.modes import modes
 from minigrad.nn.hooks import Hooks, RemovableHandle
 from minigrad.nn.parameter import Parameter
-from minigrad.nn.scope import enter, leave, structure_changed
+from minigrad.nn.scope import enter, structure_changed
 from minigrad.nn.state import IncompatibleKeys, load_state
 from minigrad.tensor import Tensor
 
@@ -53,14 +54,16 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and `forward`."""
-        before = enter(self)
+        now = modes.now
+        scope, paths = now.scope, now.paths
         try:
+            enter(self, now)
             if self._pre_hooks.by_number:
                 args = self._pre_hooks.before(self, args)
             output = self.forward(*args, **kwargs)
             return self._hooks.after(self, args, output) if self._hooks.by_number else output
         finally:
-            leave(before)
+            now.scope, now.paths, now.called = scope, paths, None
 
     def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> RemovableHandle:
         """Call ``hook(module, args)`` before each forward; what it returns, if anything, replaces the arguments."""

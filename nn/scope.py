@@ -11,39 +11,16 @@ near; containers that know by which name they call (Sequential) say so.
 
 from __future__ import annotations
 
-import threading
 import weakref
-from typing import TYPE_CHECKING
-
-from minigrad.modes import modes
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minigrad.nn.module import Module
 
-__all__ = ["called_as", "enter", "leave", "structure_changed"]
+__all__ = ["enter", "structure_changed"]
 
 Paths = dict[int, list[str]]
 
-
-class _Running:
-    """What one thread is running."""
-
-    __slots__ = ("name", "paths")
-
-    def __init__(self) -> None:
-        #: Paths of the modules under the root whose forward is running; None outside.
-        self.paths: Paths | None = None
-        #: The name by which the next module is called, where its caller knows.
-        self.name: str | None = None
-
-
-class _OfThread(threading.local):
-    def __init__(self) -> None:
-        """Run for each thread that looks."""
-        self.now = _Running()
-
-
-_running = _OfThread()
 _version = 0
 _known: weakref.WeakKeyDictionary[Module, tuple[int, Paths]] = weakref.WeakKeyDictionary()
 
@@ -54,33 +31,18 @@ def structure_changed() -> None:
     _version += 1
 
 
-def called_as(name: str) -> None:
-    """Say by which of its names the module that is called next is called."""
-    _running.now.name = name
+def enter(module: Module, now: Any) -> None:
+    """Put the module's path into the calling thread's modes, as `scope`; `paths` and `called` there are kept for this.
 
-
-def enter(module: Module) -> tuple[str | None, bool]:
-    """Hold the module's path in the modes' `scope` until `leave`, which takes what this gives: what was there before."""
-    running, now = _running.now, modes.now
-    name, before, known = running.name, now.scope, running.paths
-    running.name = None
-    if known is None:
-        running.paths = _paths_under(module)
-        now.scope = ""
-        return before, True
-    paths = known.get(id(module))
+    Whoever calls brings `scope` and `paths` back to what they were and `called` to None, also after an error.
+    """
+    name, now.called = now.called, None
+    if now.paths is None:
+        now.paths, now.scope = _paths_under(module), ""
+        return
+    paths = now.paths.get(id(module))
     if paths is not None:
-        now.scope = paths[0] if len(paths) == 1 else _nearest(paths, before or "", name)
-    return before, False
-
-
-def leave(token: tuple[str | None, bool]) -> None:
-    """Bring back what held before; also to be called after an error."""
-    modes.now.scope, outermost = token
-    running = _running.now
-    running.name = None
-    if outermost:
-        running.paths = None
+        now.scope = paths[0] if len(paths) == 1 else _nearest(paths, now.scope or "", name)
 
 
 def _paths_under(root: Module) -> Paths:

@@ -14,7 +14,7 @@ LEVELS = [
     {"minigrad.kernels"},
     {"minigrad.modes", "minigrad.graph", "minigrad.random"},
     {"minigrad.core"},
-    {"minigrad.anomaly", "minigrad.plans"},
+    {"minigrad.anomaly", "minigrad.plans", "minigrad.unrolled"},
     {"minigrad.pullback"},
     {"minigrad.op"},
     {"minigrad.ops"},

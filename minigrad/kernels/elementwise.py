@@ -8,9 +8,11 @@ import numpy as np
 
 from minigrad.jit import kernel, prange
 from minigrad.kernels.exponential import elus, sigmoids
-from minigrad.kernels.memory import empty
+from minigrad.kernels.memory import empty_like
 
-__all__ = ["apply", "elu", "gate", "leaky", "maxout", "rectify", "shut", "sigmoid"]
+__all__ = ["elu", "gate", "leaky", "maxout", "of_one", "of_two", "rectify", "shut", "sigmoid"]
+
+Array = np.ndarray[Any, Any]
 
 #: Elements that a thread takes at a time.
 _CHUNK = 16384
@@ -18,10 +20,17 @@ _CHUNK = 16384
 _LIGHT = 8
 
 
-def apply(kernel: Any, *arrays: np.ndarray[Any, Any], settings: tuple[Any, ...] = ()) -> np.ndarray[Any, Any]:
-    """Run an elementwise kernel over arrays of one shape and type; the output is new and contiguous."""
-    out = empty(arrays[0].shape, arrays[0].dtype)
-    kernel(out.ravel(), *[a.ravel() for a in arrays], *settings)
+def of_one(kernel: Any, x: Array, *settings: float) -> Array:
+    """Run an elementwise kernel over an array; the output is new and contiguous."""
+    out = empty_like(x)
+    kernel(out.ravel(), x.ravel(), *settings)
+    return out
+
+
+def of_two(kernel: Any, g: Array, x: Array, *settings: float) -> Array:
+    """Run one over two arrays of one shape and type."""
+    out = empty_like(g)
+    kernel(out.ravel(), g.ravel(), x.ravel(), *settings)
     return out
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["empty", "owns_memory", "release", "shares"]
+__all__ = ["empty", "empty_like", "owns_memory", "release", "shares"]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,6 +60,12 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         block = _Lease((size,), np.uint8)
         _offsets[id(block)] = -block.ctypes.data % _ALIGNED
     return np.ndarray(shape, dtype, buffer=block, offset=_offsets[id(block)])
+
+
+def empty_like(array: Array) -> Array:
+    """The same for the shape and type of an array; what is small, this finds out sooner."""
+    shape, dtype = array.shape, array.dtype
+    return np.empty(shape, dtype) if array.nbytes < _FROM else empty(shape, dtype)
 
 
 def owns_memory(array: Array) -> bool:

@@ -30,7 +30,7 @@ __all__ = ["elu", "leaky_relu", "logsigmoid", "maxout", "prelu", "relu", "sigmoi
 _gate: Op = elementwise(
     "gate",
     lambda g, x, *, slope: (
-        kernels.apply(kernels.gate, g, x, settings=(float(slope),)) if slope else kernels.apply(kernels.shut, g, x)
+        kernels.of_two(kernels.gate, g, x, float(slope)) if slope else kernels.of_two(kernels.shut, g, x)
     ),
     lambda g, x, *, slope: g * slope if x <= 0 else g,
     {"g": arrays_too(lambda h, x, *, slope: _gate(h, x, slope=slope))},
@@ -50,7 +50,7 @@ def _gate_samples(rng: np.random.Generator) -> Iterator[Sample]:
 def _rectifier(name: str, doc: str, onnx: str, slopes: tuple[float, ...]) -> Op:
     return elementwise(
         name,
-        lambda x, *, slope: kernels.apply(kernels.leaky, x, settings=(float(slope),)),
+        lambda x, *, slope: kernels.of_one(kernels.leaky, x, float(slope)),
         lambda x, *, slope: x if x > 0 else slope * x,
         {"x": arrays_too(lambda g, x, *, slope: _gate(g, x, slope=slope))},
         params=tuple({"slope": slope} for slope in slopes),
@@ -73,7 +73,7 @@ _leaky_relu = _rectifier("leaky_relu", "x where positive, else slope * x.", "Lea
 
 _relu = elementwise(
     "relu",
-    lambda x: kernels.apply(kernels.rectify, x),
+    lambda x: kernels.of_one(kernels.rectify, x),
     lambda x: max(x, 0.0),
     {"x": arrays_too(lambda g, out: _gate(g, out, slope=0.0))},  # the output's sign tells as much as the input's
     kinks={0.0: 0.0},
@@ -113,7 +113,7 @@ def prelu(input: TensorBase, weight: TensorBase) -> Tensor:
 
 _sigmoid = elementwise(
     "sigmoid",
-    lambda x: kernels.apply(kernels.sigmoid, x),
+    lambda x: kernels.of_one(kernels.sigmoid, x),
     lambda x: 1 / (1 + math.exp(-x)),
     {"x": arrays_too(lambda g, out: g * out * (1 - out))},
     flops=4,
@@ -123,7 +123,7 @@ _sigmoid = elementwise(
 )
 _elu = elementwise(
     "elu",
-    lambda x, *, alpha: kernels.apply(kernels.elu, x, settings=(float(alpha),)),
+    lambda x, *, alpha: kernels.of_one(kernels.elu, x, float(alpha)),
     lambda x, *, alpha: x if x > 0 else alpha * (math.exp(x) - 1),
     {"x": lambda g, x, *, alpha: g * where(x > 0, 1.0, exp(x.minimum(0.0)) * alpha)},
     params=({"alpha": 1.0}, {"alpha": 0.3}),

@@ -77,7 +77,8 @@ def matrices(rows, inner, columns, turn_a, turn_b, kind):
 def test_matrix_products_in_parts(rows, inner, columns, turn_a, turn_b, kind):
     a, b = matrices(rows, inner, columns, turn_a, turn_b, kind)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blas, "_SPLIT_FROM", 1)
+        for name in ("_SPLIT_FROM", "_PLAIN_BELOW"):
+            patch.setattr(blas, name, 1)
         patch.setattr(blas, "get_num_threads", lambda: 3)
         found = blas.matmul(a, b)
     assert found.dtype == kind
@@ -87,7 +88,8 @@ def test_matrix_products_in_parts(rows, inner, columns, turn_a, turn_b, kind):
 def test_parts_of_a_matrix_are_products_too():
     a, b = matrices(40, 30, 50, False, False, "f")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blas, "_SPLIT_FROM", 1)
+        for name in ("_SPLIT_FROM", "_PLAIN_BELOW"):
+            patch.setattr(blas, name, 1)
         found = blas.matmul(a[::2, 3:20], b[3:20, 1::3])
     np.testing.assert_allclose(found, a[::2, 3:20] @ b[3:20, 1::3], rtol=1e-4, atol=1e-5)
 
@@ -98,8 +100,14 @@ def test_parts_of_a_matrix_are_products_too():
 )
 def test_a_product_that_is_not_large_is_cut_into_small_ones(rows, columns, turn_a, turn_b, kind, monkeypatch):
     a, b = matrices(rows, 25, columns, turn_a, turn_b, kind)
-    monkeypatch.setattr(blas, "_SPLIT_FROM", 1)
-    for name, value in (("_SMALL", 4000), ("_FEW", 300), ("_LONG", 25), ("machine_lanes", lambda: 16)):
+    for name, value in (
+        ("_SPLIT_FROM", 1),
+        ("_PLAIN_BELOW", 1),
+        ("_SMALL", 4000),
+        ("_FEW", 300),
+        ("_LONG", 25),
+        ("machine_lanes", lambda: 16),
+    ):
         monkeypatch.setattr(blas, name, value)
     blas._cuts.cache_clear()
     close = {"rtol": 1e-4, "atol": 1e-5} if kind == "f" else {"rtol": 1e-12, "atol": 1e-13}
@@ -120,6 +128,7 @@ def test_a_product_that_is_not_large_is_cut_into_small_ones(rows, columns, turn_
 @pytest.mark.parametrize(("count", "length"), [(33, 96), (45, 1600), (600, 64)])
 def test_a_few_rows_against_a_large_matrix(few, count, length, lanes, monkeypatch):
     monkeypatch.setattr(skinny, "_LARGE", 0)
+    monkeypatch.setattr(blas, "_PLAIN_BELOW", 0)
     for module in (skinny, vector):
         monkeypatch.setattr(module, "machine_lanes", lambda: lanes)
     for kind in ("f", "d"):

@@ -167,7 +167,8 @@ def test_phases_of_a_stride_share_tables_and_so_a_width(stride, lanes):
         geometry = conv.Geometry((stride, stride), (1, 1), (1, 1), 1)
         out = conv.output_length(size, window, stride, 1, 1)
         shapes = (8, channels, size, size), (8, 64, out, out), (64, channels, window, window)
-        plan = conv_direct._input_plan.__wrapped__("filters", *shapes, geometry, np.dtype(np.float32), lanes, 2)
+        with python_mode():  # in which blocks are their own handles
+            plan = conv_direct._input_plan.__wrapped__("filters", *shapes, geometry, np.dtype(np.float32), lanes, 2, True)
         assert len({block.width for block in plan.blocks} | {packing.shape[3] for packing in plan.packings}) == 1, shapes
 
 

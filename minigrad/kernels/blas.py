@@ -27,6 +27,8 @@ Array = np.ndarray[Any, Any]
 
 #: Multiply-adds from which on a second thread pays.
 _SPLIT_FROM = 1_000_000
+#: A product of fewer is numpy's: no other way is for it.
+_PLAIN_BELOW = min(_SPLIT_FROM, skinny.LEAST)
 #: With AVX-512, OpenBLAS takes a product without laying out its sides anew if it has so many multiply-adds at most, or, of a
 #: matrix and a turned one, so many results, which pays from such a length of its sums on.
 _SMALL, _FEW, _LONG = 450_000, 1200, 256
@@ -41,6 +43,10 @@ def matmul(a: Array, b: Array) -> Array:
         out = empty((rows, columns), a.dtype)
         _outer(out, a.ravel(), b.ravel())
         return out
+    products = rows * inner * columns
+    if products < _PLAIN_BELOW:
+        _one_thread()
+        return np.matmul(a, b)  # type: ignore[no-any-return]
     flat_a, flat_b = a.flags.c_contiguous, b.flags.c_contiguous
     if rows <= skinny.FEW and flat_a:
         if flat_b and skinny.fits(rows, b.shape, a.itemsize):
@@ -51,7 +57,7 @@ def matmul(a: Array, b: Array) -> Array:
         return skinny.rank_update(a.T, b)
     out = empty((rows, columns), a.dtype)
     _one_thread()
-    if rows * inner * columns < _SPLIT_FROM or interpreted() or not _split(out, a, b):
+    if products < _SPLIT_FROM or interpreted() or not _split(out, a, b):
         np.matmul(a, b, out=out)
     return out
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import get_num_threads
+from minigrad.jit import get_num_threads, interpreted
 from minigrad.kernels import conv_filters, conv_images, conv_pixels, conv_spread
 from minigrad.kernels.frames import Array, Frame, Geometry, Places, offsets
 from minigrad.kernels.packing import Source
@@ -46,9 +46,9 @@ def forward(way: str, out: Array, x: Array, w: Array, bias: Array | None, geomet
         conv_images.forward(out, x, w, bias, geometry)
         return
     offset = _nothing(len(w), out.dtype) if bias is None else np.ascontiguousarray(bias)
-    _forward_plan(way, out.shape, x.shape, w.shape, geometry, out.dtype, machine_lanes(), get_num_threads()).run(
-        out, x, w, offset
-    )
+    shapes = out.shape, x.shape, w.shape
+    plan = _forward_plan(way, *shapes, geometry, out.dtype, machine_lanes(), get_num_threads(), interpreted())
+    plan.run(out, x, w, offset)
 
 
 def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> None:
@@ -57,9 +57,9 @@ def by_input(way: str, dx: Array, g: Array, w: Array, geometry: Geometry) -> Non
     if way == "images":
         conv_images.by_input(dx, g, w, geometry)
         return
-    nothing = _nothing(dx.shape[1], dx.dtype)
-    plan = _input_plan(way, dx.shape, g.shape, w.shape, geometry, dx.dtype, machine_lanes(), get_num_threads())
-    plan.run(dx, g, w, nothing)
+    shapes = dx.shape, g.shape, w.shape
+    plan = _input_plan(way, *shapes, geometry, dx.dtype, machine_lanes(), get_num_threads(), interpreted())
+    plan.run(dx, g, w, _nothing(dx.shape[1], dx.dtype))
 
 
 def by_weight(way: str, dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
@@ -85,7 +85,7 @@ _Correlation = conv_filters.Correlation | conv_pixels.Correlation | conv_spread.
 
 @functools.lru_cache(maxsize=1024)
 def _forward_plan(
-    way: str, out: Shape, x: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int
+    way: str, out: Shape, x: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int, plain: bool
 ) -> _Correlation:
     stride, padding, dilation, groups = geometry
     filters, (channels, r, s) = w[0] // groups, w[1:]
@@ -98,9 +98,9 @@ def _forward_plan(
 
 @functools.lru_cache(maxsize=1024)
 def _input_plan(
-    way: str, dx: Shape, g: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int
+    way: str, dx: Shape, g: Shape, w: Shape, geometry: Geometry, dtype: Type, lanes: int, threads: int, plain: bool
 ) -> _Correlation:
-    """Of each phase of the stride that has pixels."""
+    """Of each phase of the stride that has pixels. `plain` says whether micro-kernels are Python, which handles are then."""
     stride, groups = geometry.stride, geometry.groups
     if way == "filters" and stride == (1, 1):
         return conv_spread.Spreading.of(dx, g, w, geometry, dtype, lanes)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import get_num_threads, kernel, prange
+from minigrad.jit import get_num_threads, interpreted, kernel, prange
 from minigrad.kernels.frames import Array, Frame, Geometry, Pair, Places, lay, offsets, shares
 from minigrad.kernels.lanes import Transpose
 from minigrad.kernels.memory import empty
@@ -52,13 +52,13 @@ class Correlation(NamedTuple):
     Several phases fill all pixels together; they share the frame, the spacing and the step.
     """
 
-    blocks: tuple[Block, ...]
     packings: tuple[Packing, ...]
     inner: Array
     parts: Array
     phases: Array
     sizes: Array
-    turn: Transpose
+    blocks: Array  # handles, of a `Block` for each phase
+    turn: Any  # a `Transpose`'s handle
 
     @classmethod
     def of(cls, out: Shape, x: Shape, phases: Sequence[Phase], dtype: Type, lanes: int) -> Correlation:
@@ -78,29 +78,29 @@ class Correlation(NamedTuple):
         ahead = max(block.rows for block in blocks) - 1
         sizes = np.array([*frame, *spacing, *step, groups, many, width, rows, area, ahead])
         inner, turn = np.concatenate([each.inner for each in phases]), Transpose(lanes * 4 // dtype.itemsize, dtype.name)
-        return cls(blocks, packings, inner, shares(out[0] * groups * many), np.array(table), sizes, turn)
+        parts = shares(out[0] * groups * many)
+        return cls(packings, inner, parts, np.array(table), sizes, handles_of(blocks), turn.handle)
 
     def run(self, out: Array, source: Array, w: Array, bias: Array) -> None:
         """Run it; all arrays in row order."""
         weights = [pack(w, packing).reshape(-1) for packing in self.packings]
         flat = weights[0] if len(weights) == 1 else np.concatenate(weights)
-        handles = handles_of(self.blocks), self.turn.handle
-        _pixels(out, source, flat, bias, self.inner, self.parts, self.phases, self.sizes, *handles)
+        _pixels(out, source, flat, bias, self.inner, self.parts, self.phases, self.sizes, self.blocks, self.turn)
 
 
 def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> None:
     """The derivative by the weight: each thread sums over its images, then the threads' sums are added in turn."""
-    plan = _weight_plan(dw.shape, g.shape, x.shape, geometry, dw.dtype, machine_lanes(), get_num_threads())
+    plan = _weight_plan(dw.shape, g.shape, x.shape, geometry, dw.dtype, machine_lanes(), get_num_threads(), interpreted())
     total = empty(plan.total, dw.dtype)
-    _sum_weight(total, x, g, plan.parts, plan.inner, plan.lines, plan.sizes, plan.block.handle, plan.turn.handle)
+    _sum_weight(total, x, g, plan.parts, plan.inner, plan.lines, plan.sizes, plan.block, plan.turn)
     _add_up(dw.reshape(len(dw), -1), total)
 
 
 class _Plan(NamedTuple):
     """Tables of the weight's gradient: places of pixels and of lines of taps; images laid out together, and the frame."""
 
-    block: Block
-    turn: Transpose
+    block: Any  # handles of a `Block` and a `Transpose`
+    turn: Any
     total: tuple[int, int, int, int, int]  # threads, groups, blocks of filters, taps, filters
     parts: Array
     inner: Array
@@ -109,7 +109,10 @@ class _Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _weight_plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, dtype: Type, machine: int, threads: int) -> _Plan:
+def _weight_plan(
+    dw: Shape, g: Shape, x: Shape, geometry: Geometry, dtype: Type, machine: int, threads: int, plain: bool
+) -> _Plan:
+    """`plain` says whether micro-kernels are Python, which their handles are then."""
     (sy, sx), padding, (dy, dx), groups = geometry
     filters, channels, r, s = dw
     frame = Frame(x[2] + 2 * padding[0], x[3] + 2 * padding[1], *padding)
@@ -122,7 +125,7 @@ def _weight_plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, dtype: Type,
     parts = shares(x[0])
     total = (len(parts) - 1, groups, -(-(filters // groups) // block.width), len(lines) * block.columns, block.width)
     turn = Transpose(machine * 4 // dtype.itemsize, dtype.name)
-    return _Plan(block, turn, total, parts, inner, lines, np.array([together, *frame, block.rows]))
+    return _Plan(block.handle, turn.handle, total, parts, inner, lines, np.array([together, *frame, block.rows]))
 
 
 def _vectors(outputs: int, dtype: np.dtype[Any], machine: int) -> tuple[int, int]:

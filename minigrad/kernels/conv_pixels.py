@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.jit import get_num_threads, kernel, prange
+from minigrad.jit import get_num_threads, interpreted, kernel, prange
 from minigrad.kernels.frames import Array, Frame, Geometry, Places, lay, offsets, shares
 from minigrad.kernels.lanes import Fold
 from minigrad.kernels.packing import Packing, Source, pack
@@ -31,11 +31,11 @@ _LONG = 64
 class Correlation(NamedTuple):
     """``out[n, f, y, x] = bias[f] + sum over k of weights[k, f] * source[n, y * width + x + inner[k]]``, framed."""
 
-    strip: Strip
     packing: Packing
     inner: Array
     parts: Array
     sizes: Array
+    strip: Any  # a `Strip`'s handle
 
     @classmethod
     def of(cls, out: Shape, x: Shape, source: Source, inner: Array, places: Places, dtype: Type, lanes: int) -> Correlation:
@@ -45,11 +45,12 @@ class Correlation(NamedTuple):
         strip = _strip(source.outputs, positions, lanes * 4 // dtype.itemsize, dtype)
         packing = Packing.of(source, strip.filters)
         parts = shares(out[0] * packing.shape[0] * packing.shape[1])
-        return cls(strip, packing, inner, parts, np.array([positions, source.outputs, *out[2:], *frame, strip.width]))
+        sizes = np.array([positions, source.outputs, *out[2:], *frame, strip.width])
+        return cls(packing, inner, parts, sizes, strip.handle)
 
     def run(self, out: Array, source: Array, w: Array, bias: Array) -> None:
         """Run it; all arrays in row order."""
-        _planes(out.reshape(-1), source, pack(w, self.packing), bias, self.inner, self.parts, self.sizes, self.strip.handle)
+        _planes(out.reshape(-1), source, pack(w, self.packing), bias, self.inner, self.parts, self.sizes, self.strip)
 
 
 def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> bool:
@@ -58,9 +59,9 @@ def weight(dw: Array, g: Array, x: Array, geometry: Geometry) -> bool:
     Says whether all sums are finite. What is not may be wrong: beside the image zeros were multiplied with pixels of the next
     row, and of an Inf they make a NaN too many.
     """
-    plan = _plan(dw.shape, g.shape, x.shape, geometry, _lanes(dw), dw.dtype, get_num_threads())
+    plan = _plan(dw.shape, g.shape, x.shape, geometry, _lanes(dw), dw.dtype, get_num_threads(), interpreted())
     total = np.empty(plan.total, dw.dtype)
-    _inner_products(total, x, g, plan.parts, plan.inner, plan.rows, plan.sizes, plan.dots.handle, plan.fold.handle)
+    _inner_products(total, x, g, plan.parts, plan.inner, plan.rows, plan.sizes, plan.dots, plan.fold)
     return bool(_add_up(dw.reshape(len(dw), -1), total))
 
 
@@ -99,8 +100,8 @@ def _strip(outputs: int, positions: int, lanes: int, dtype: np.dtype[Any]) -> St
 class _Plan(NamedTuple):
     """Tables of the weight's gradient: places of pixels, of taps and planes; images laid out together, and the frame."""
 
-    dots: Dots
-    fold: Fold
+    dots: Any  # handles of a `Dots` and a `Fold`
+    fold: Any
     total: tuple[int, ...]  # threads, groups, blocks of filters, blocks of taps, filters, taps
     parts: Array
     inner: Array
@@ -109,7 +110,8 @@ class _Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, lanes: int, dtype: Type, threads: int) -> _Plan:
+def _plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, lanes: int, dtype: Type, threads: int, plain: bool) -> _Plan:
+    """`plain` says whether micro-kernels are Python, which their handles are then."""
     _, padding, dilation, groups = geometry
     filters, channels, r, s = dw
     filters //= groups
@@ -132,7 +134,8 @@ def _plan(dw: Shape, g: Shape, x: Shape, geometry: Geometry, lanes: int, dtype: 
         rows[group, block, part, together : together + len(planes)] = planes * plane
     parts = shares(x[0])
     total = (len(parts) - 1, *rows.shape[:3], some, together)
-    return _Plan(dots, Fold(lanes, dtype.name), total, parts, inner, rows, np.array([images, *frame, plane, lanes]))
+    sizes = np.array([images, *frame, plane, lanes])
+    return _Plan(dots.handle, Fold(lanes, dtype.name).handle, total, parts, inner, rows, sizes)
 
 
 # ------------------------------------------------------------------------------------------------ loops

@@ -25,15 +25,13 @@ Shape = tuple[int, ...]
 class Spreading(NamedTuple):
     """``dx[n, c, y + r, x + s] += sum over f of w[f, c, r, s] * g[n, f, y, x]``, within the image."""
 
-    spread: Spread
-    last: Spread
-    turn: Turn
     packing: Packing
     inner: Array
     parts: Array
     sizes: Array
     planes: Array
     places: Array
+    handles: tuple[Any, Any, Any]  # of `Spread`s, for a row's parts and its last one, and of a `Turn`
 
     @classmethod
     def of(cls, dx: Shape, g: Shape, w: Shape, geometry: Geometry, dtype: np.dtype[Any], lanes: int) -> Spreading:
@@ -57,15 +55,13 @@ class Spreading(NamedTuple):
         parts = shares(dx[0] * groups * packing.shape[1])
         sizes = [height, row, wo, ho, py, dy, columns, taps, step * lanes, filters, r, s // taps, channels, plane, lanes]
         spread, last = (Spread(n, taps, step, lanes, dtype.name) for n in (columns, wo - (pieces - 1) * columns))
-        return cls(
-            spread, last, Turn(False, lanes, dtype.name), packing, inner, parts, np.array(sizes), planes, places
-        )  # fmt: skip
+        handles = spread.handle, last.handle, Turn(False, lanes, dtype.name).handle
+        return cls(packing, inner, parts, np.array(sizes), planes, places, handles)
 
     def run(self, dx: Array, g: Array, w: Array, nothing: Array) -> None:
         """Run it; all arrays in row order."""
-        handles = self.spread.handle, self.last.handle, self.turn.handle
-        weights = pack(w, self.packing)
-        _images(dx.reshape(-1), g.reshape(-1), weights, self.inner, self.parts, self.sizes, self.planes, self.places, *handles)
+        weights, sides = pack(w, self.packing), (dx.reshape(-1), g.reshape(-1))
+        _images(*sides, weights, self.inner, self.parts, self.sizes, self.planes, self.places, *self.handles)
 
 
 def _shapes(columns: int, taps: int, step: int) -> list[tuple[int, int]]:

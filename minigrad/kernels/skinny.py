@@ -15,12 +15,14 @@ from minigrad.jit import get_num_threads, kernel, prange
 from minigrad.kernels.memory import empty
 from minigrad.kernels.vector import Dots, Strip, machine_lanes, registers, run
 
-__all__ = ["FEW", "fits", "rank_update", "rows_by_columns", "rows_by_rows"]
+__all__ = ["FEW", "LEAST", "fits", "rank_update", "rows_by_columns", "rows_by_rows"]
 
 Array = np.ndarray[Any, Any]
 
 #: So many rows at most, and from so many numbers of the large matrix on; otherwise BLAS is as fast.
 FEW, _LARGE = 12, 1 << 18
+#: So no product of fewer multiply-adds is for these kernels.
+LEAST = 2 * _LARGE
 #: Rows of the large matrix that are gone through side by side: rows are often a multiple of 4 KB apart, and a cache has few
 #: places for such. So many rows and columns are summed before their sum is added to the result, which keeps rounding small.
 _PANEL, _SUM, _COLUMNS = 16, 256, 1536

@@ -29,9 +29,7 @@ __all__ = ["elu", "leaky_relu", "logsigmoid", "maxout", "prelu", "relu", "sigmoi
 
 _gate: Op = elementwise(
     "gate",
-    lambda g, x, *, slope: (
-        kernels.of_two(kernels.gate, g, x, float(slope)) if slope else kernels.of_two(kernels.shut, g, x)
-    ),
+    lambda g, x, *, slope: kernels.of_two(kernels.gate, g, x, float(slope)) if slope else kernels.of_two(kernels.shut, g, x),
     lambda g, x, *, slope: g * slope if x <= 0 else g,
     {"g": arrays_too(lambda h, x, *, slope: _gate(h, x, slope=slope))},
     params=({"slope": 0.0}, {"slope": 0.1}),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,28 +112,38 @@ def _weight_shape(g: Shape, input: Shape, *, window: Pair, groups: int, **geomet
 
 
 def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **settings: Any) -> Array:
-    shape = _conv2d_shape(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
+    shape, *way = _forward_way(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
     out = empty(shape, input.dtype)
-    kernels.conv2d(out, input, weight, bias, *_way(**settings))
+    kernels.conv2d(out, input, weight, bias, *way)
     return out
 
 
 def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> Array:
-    dx = empty(_input_shape(g.shape, weight.shape, size=size, **settings), g.dtype)
-    kernels.conv2d_input(dx, g, weight, *_way(**settings))
+    shape, *way = _input_way(g.shape, weight.shape, size=size, **settings)
+    dx = empty(shape, g.dtype)
+    kernels.conv2d_input(dx, g, weight, *way)
     return dx
 
 
 def _weight_forward(g: Array, input: Array, *, window: Pair, **settings: Any) -> Array:
-    dw = empty(_weight_shape(g.shape, input.shape, window=window, **settings), g.dtype)
-    kernels.conv2d_weight(dw, g, input, *_way(**settings))
+    shape, *way = _weight_way(g.shape, input.shape, window=window, **settings)
+    dw = empty(shape, g.dtype)
+    kernels.conv2d_weight(dw, g, input, *way)
     return dw
 
 
-@functools.lru_cache(maxsize=1024)
-def _way(stride: Pair, padding: Pair, dilation: Pair, groups: int, algorithm: str | None = None) -> tuple[Geometry, str | None]:
-    """How windows lie, and which of the kernels was asked for."""
-    return Geometry(stride, padding, dilation, groups), algorithm
+def _way(rule: Callable[..., Shape]) -> Callable[..., tuple[Shape, Geometry, str | None]]:
+    """From shapes and settings the result's shape, how windows lie, and which of the kernels was asked for."""
+
+    @functools.lru_cache(maxsize=1024)
+    def way(*shapes: Shape, algorithm: str | None = None, **settings: Any) -> tuple[Shape, Geometry, str | None]:
+        shape = rule(*shapes, algorithm=algorithm, **settings)
+        return shape, Geometry(**{name: settings[name] for name in Geometry._fields}), algorithm
+
+    return way
+
+
+_forward_way, _input_way, _weight_way = map(_way, (_conv2d_shape, _input_shape, _weight_shape))
 
 
 # ------------------------------------------------------------------------------------------------ references, samples

@@ -108,7 +108,12 @@ def _reduction(name: str, forward: Any, reference: Any, vjp: Any, samples: Any =
 
 def _counting(function: Any) -> Any:
     """Booleans and integers of any width are taken together as int64."""
-    return lambda x, **where: function(x, **where, dtype=np.int64 if x.dtype.kind in "bui" else x.dtype)
+
+    def counting(x: Array, axis: Shape, keepdims: bool) -> Any:
+        kind = x.dtype
+        return function(x, axis, np.int64 if kind.kind in "bui" else kind, None, keepdims)
+
+    return counting
 
 
 _plain_sum = _counting(np.add.reduce)  # what np.sum comes down to
@@ -133,7 +138,7 @@ def _sum_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
         else:
             kernels.sum_lines(out, x.reshape(stretch))
         return out if x.ndim - len(axis) == 1 and not keepdims else out.reshape(_reduced(x.shape, dims=axis, keepdim=keepdims))
-    return np.asarray(_plain_sum(x, axis=axis, keepdims=keepdims))
+    return _plain_sum(x, axis, keepdims)  # type: ignore[no-any-return]
 
 
 sum_over = _reduction(

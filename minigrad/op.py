@@ -24,7 +24,7 @@ import numpy as np
 from minigrad.anomaly import finite, user_line
 from minigrad.core import Array, TensorBase, check_current, make_tensor
 from minigrad.errors import AnomalyError, ShapeError
-from minigrad.graph import OWN, Node, Saved, Shape, keep
+from minigrad.graph import OWN, Node, Shape, keep
 from minigrad.kernels.memory import shares
 from minigrad.modes import modes, within_operation
 from minigrad.plans import Plan, arrays_too, formula, plan_for
@@ -98,8 +98,8 @@ def apply(x* **params):
     out = result if type(result) is ndarray else asarray(result)  #: one
     out = result[0]  #: many
     cell = [0, 0]
-    if shares(out, a0):  #: view
-        cell = x0.cell  #: view
+    if shares(out, (a*)[0]):  #: view
+        cell = (x*)[0].cell  #: view
     node = None
     if plan is not None and out.dtype.kind in "fc":
         tensors, edges, saved = (x*), (e*), {}
@@ -207,7 +207,7 @@ class Op:
     def __call__(self, *inputs: TensorBase | None, **params: Any) -> Tensor:
         """Apply to tensors and give the (first) output; in a formula that runs on arrays, apply to these."""
         made = self._appliers[len(inputs)](*inputs, **params)
-        return made[0] if type(made) is tuple else made
+        return made[0] if type(made) is tuple else made  # type: ignore[no-any-return]
 
     def apply(self, *inputs: TensorBase | None, **params: Any) -> tuple[Tensor, ...]:
         """Apply to tensors and give every output: the first is in the graph, by-products are constants."""
@@ -222,6 +222,8 @@ class Op:
 
     def _applier(self, count: int | None, absent: frozenset[int] = frozenset()) -> Any:
         """`_APPLY` for so many inputs, of which some are `absent`, which is to say None; or for any number."""
+        if count == 0:
+            raise TypeError(f"{self.name}: no inputs; expected {', '.join(self.inputs)}")
         conditions = {"many" if len(self.outputs) > 1 else "one", "any" if count is None else "some"}
         if self.view:
             conditions.add("view")
@@ -337,11 +339,11 @@ def register(op: Op) -> Op:
     known = {*op.inputs, *op.outputs}
     if len(known) < len(op.inputs) + len(op.outputs):
         raise ValueError(f"{op.name}: an input and an output share a name: {op.inputs}, {op.outputs}")
-    for key, function in op.vjp.items():
+    for key, rule in op.vjp.items():
         for name in (key,) if isinstance(key, str) else key:
             if name not in op.inputs:
                 raise ValueError(f"{op.name}: a derivative for {name!r}, but the inputs are {op.inputs}")
-        for name in formula((), function, False).arrays:
+        for name in formula((), rule, False).arrays:
             if name not in known and not op.variadic:
                 raise ValueError(f"{op.name}: a derivative asks for {name!r}, which is neither input nor output")
     REGISTRY[op.name] = op

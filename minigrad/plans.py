@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     inputs: tuple[tuple[str, int], ...]  # what to keep of the inputs
     outputs: tuple[tuple[str, int], ...]  # and of the outputs
     #: ``pull(node, g)``: the cotangents of the inputs, from the output's; written by `pullback.puller`.
-    pull: Callable[[Any, Any], list[Any]] | None = None
+    pull: Any = None
 
 
 def arrays_too(function: _Function) -> _Function:

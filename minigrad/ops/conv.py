@@ -112,23 +112,23 @@ def _weight_shape(g: Shape, input: Shape, *, window: Pair, groups: int, **geomet
 
 
 def _conv2d_forward(input: Array, weight: Array, bias: Array | None = None, **settings: Any) -> Array:
-    shape, *way = _forward_way(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
+    shape, geometry, algorithm = _forward_way(input.shape, weight.shape, () if bias is None else bias.shape, **settings)
     out = empty(shape, input.dtype)
-    kernels.conv2d(out, input, weight, bias, *way)
+    kernels.conv2d(out, input, weight, bias, geometry, algorithm)
     return out
 
 
 def _input_forward(g: Array, weight: Array, *, size: Pair, **settings: Any) -> Array:
-    shape, *way = _input_way(g.shape, weight.shape, size=size, **settings)
+    shape, geometry, algorithm = _input_way(g.shape, weight.shape, size=size, **settings)
     dx = empty(shape, g.dtype)
-    kernels.conv2d_input(dx, g, weight, *way)
+    kernels.conv2d_input(dx, g, weight, geometry, algorithm)
     return dx
 
 
 def _weight_forward(g: Array, input: Array, *, window: Pair, **settings: Any) -> Array:
-    shape, *way = _weight_way(g.shape, input.shape, window=window, **settings)
+    shape, geometry, algorithm = _weight_way(g.shape, input.shape, window=window, **settings)
     dw = empty(shape, g.dtype)
-    kernels.conv2d_weight(dw, g, input, *way)
+    kernels.conv2d_weight(dw, g, input, geometry, algorithm)
     return dw
 
 

@@ -36,6 +36,23 @@ def test_a_block_comes_back_when_the_last_view_is_gone():
     third = memory.empty((290, 300), FLOAT)  # a little smaller: of the same class
     assert address(third) == place
     assert address(second) != address(third)
+    for _ in range(5):  # not only once
+        del third
+        third = memory.empty((300, 300), FLOAT)
+        assert address(third) == place
+
+
+def test_what_is_made_of_a_lease_does_no_harm():
+    memory.release()
+    array = memory.empty((300, 300), FLOAT)
+    others = [array.base.copy(), array.base[:8], array.base.view(type(array.base))]
+    assert memory._free == {}
+    del array
+    assert memory._free == {}, "views of it still see the block"
+    del others
+    assert [len(blocks) for blocks in memory._free.values()] == [1]
+    again = memory.empty((300, 300), FLOAT)
+    assert address(again) % 64 == 0 and memory.owns_memory(again)
 
 
 def test_blocks_are_aligned_and_owned():

@@ -3,7 +3,7 @@
 A block that is new from the system costs a page fault for every 4 KB that is first written, which is more than most kernels
 take to fill it; blocks of the same size are wanted again in every training step. They begin at a multiple of 64 bytes, a
 cache line and the widest vector. A block is free when the array that was handed out and all its views are gone: the array's
-base is a `_Lease`, whose end gives the block back.
+base is a `_Lease`, a new one each time, whose end gives the block back.
 """
 
 from __future__ import annotations
@@ -25,27 +25,33 @@ _FROM = 1 << 18
 _KEPT = 1 << 26
 _ALIGNED = 64
 
-#: Free blocks by size. `append` and `pop` of lists are atomic, so threads (and the garbage collector) need no lock.
-_free: dict[int, list[Array]] = {}
-#: Where each block's first aligned byte is: finding out takes a microsecond.
-_offsets: dict[int, int] = {}
+
+
+class _Block(np.ndarray[Any, Any]):
+    """A block of bytes. A class of its own, since numpy leaves out plain arrays when it notes what a view is a view of."""
+
+    #: Where its first aligned byte is: finding out takes a microsecond.
+    offset: int
 
 
 class _Lease(np.ndarray[Any, Any]):
-    """A block of bytes; when the last array made of it is gone, it does not end but goes back to the store.
+    """A view of a whole block; when the last array made of it is gone, the block goes back to the store.
 
-    Without a dictionary of attributes it is not the garbage collector's, so Python runs `__del__` each time anew.
+    It does not come back itself: Python runs an object's `__del__` only once.
     """
 
     __slots__ = ()
 
     def __del__(self) -> None:
-        if self.flags.owndata:  # and is no view of a block, which numpy may make on its way
-            kept = _free.setdefault(self.size, [])
-            if not kept or (len(kept) + 1) * self.size <= _KEPT:
-                kept.append(self)
-            else:
-                _offsets.pop(id(self), None)
+        block = self.base
+        if type(block) is _Block:  # and not of a lease, or nothing's: who finds one can take views and copies of it
+            kept = _free.setdefault(block.size, [])
+            if not kept or (len(kept) + 1) * block.size <= _KEPT:
+                kept.append(block)
+
+
+#: Free blocks by size. `append` and `pop` of lists are atomic, so threads (and the garbage collector) need no lock.
+_free: dict[int, list[_Block]] = {}
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -57,9 +63,9 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     try:
         block = _free[size].pop()
     except (KeyError, IndexError):
-        block = _Lease((size,), np.uint8)
-        _offsets[id(block)] = -block.ctypes.data % _ALIGNED
-    return np.ndarray(shape, dtype, buffer=block, offset=_offsets[id(block)])
+        block = _Block((size,), np.uint8)
+        block.offset = -block.ctypes.data % _ALIGNED
+    return np.ndarray(shape, dtype, buffer=block.view(_Lease), offset=block.offset)
 
 
 def empty_like(array: Array) -> Array:

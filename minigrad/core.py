@@ -7,6 +7,7 @@ That is the one dependency turned round in the engine, and this is its place.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import Hook, Node, Shape, after_hooks, backward_walk
 from minigrad.kernels.memory import empty, owns_memory
-from minigrad.modes import modes, set_grad_enabled
+from minigrad.modes import modes
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -31,7 +32,16 @@ Array = npt.NDArray[Any]
 #: `recorded` of a detached tensor: it has no place in the graph, whatever becomes of its memory.
 _OUTSIDE = sys.maxsize
 
-_accumulating = threading.Lock()
+_accumulating = threading.RLock()  # a signal's handler may collect, too, on the thread that it interrupts
+
+
+def _forked() -> None:
+    global _accumulating
+    _accumulating = threading.RLock()  # another thread of the parent may have had it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 _tensor_class: type[Tensor]
 
@@ -140,9 +150,9 @@ class TensorBase:
             if value:
                 return
             raise GradientError("requires_grad: only leaves can be switched off; use detach() for a result")
-        if value and self.array.dtype.kind not in "fc":
+        if value and self.array.dtype.kind != "f":
             raise GradientError(
-                f"requires_grad: only tensors of floating point can require a gradient, this one is {self.dtype}"
+                f"requires_grad: only tensors of real floating point can require a gradient, this one is {self.dtype}"
             )
         self._leaf_requires_grad = value
 
@@ -212,11 +222,14 @@ class TensorBase:
 
     def touched(self) -> None:
         """Count a change in place, so that a backward pass which kept the old numbers raises instead of lying."""
-        self.cell[0] += 1
+        cell = self.cell
+        # One that did not know of an earlier change knows of it no better after this one.
+        current = self.recorded == cell[0] if self.node is not None else cell[1] <= self.recorded != _OUTSIDE
+        cell[0] += 1
         if self.node is not None:
-            self.cell[1] = self.cell[0]
-        if self.node is not None or self.recorded != _OUTSIDE:
-            self.recorded = self.cell[0]
+            cell[1] = cell[0]
+        if current:
+            self.recorded = cell[0]
 
     # -------------------------------------------------------------------------------------------- gradients
 
@@ -257,6 +270,8 @@ class TensorBase:
         try:
             for edge, g in backward_walk([(self.edge, seed)], targets=targets, retain_graph=keep):
                 leaf, array = edge if owners is None else owners[id(edge)], g.array
+                if leaf.node is not None and leaf.node.retain is not None and leaf.node.retain() is leaf:
+                    continue  # it has collected already
                 # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
                 leaf.collect(g, shared=not owns_memory(array) or id(array) in taken)
                 taken.add(id(array))
@@ -266,16 +281,22 @@ class TensorBase:
     def collect(self, g: Tensor, shared: bool = True) -> None:
         """Add an arriving gradient to `grad`, never in place; keep a copy where others hold the same memory."""
         if self._hooks and self.node is None:
-            hooked = after_hooks(self._hooks, g)
-            g, shared = hooked, shared or hooked is not g
+            g, shared = after_hooks(self._hooks, g), True  # a hook may keep what it saw
         with _accumulating:  # two threads may walk two graphs down to one leaf
-            if self._grad is not None:
-                g = self._grad + g
-            elif shared and g.node is None:
-                kept = empty(g.shape, g.dtype)
-                kept[...] = g.array
-                g = make_tensor(kept)
-            self._grad = g  # of the right shape: formulas and hooks are held to it
+            while True:
+                before = self._grad
+                total = before + g if before is not None else g.apart() if shared else g
+                if self._grad is before:  # and no signal's handler has added something meanwhile
+                    self._grad = total  # of the right shape: formulas and hooks are held to it
+                    return
+
+    def apart(self) -> Tensor:
+        """The same numbers and place in the graph, in memory that nobody else holds."""
+        if self.node is not None:
+            return self._self().clone()
+        kept = empty(self.shape, self.dtype)
+        kept[...] = self.array
+        return make_tensor(kept)
 
     def retain_grad(self) -> None:
         """Keep `grad` although this tensor is not a leaf."""
@@ -298,7 +319,10 @@ class TensorBase:
         """How deepcopy takes a tensor apart. Raises GradientError for a result: its graph can't be copied."""
         if self.node is not None:
             raise GradientError(f"copy: only leaves can be copied whole, this is a result of {self.node.name}; use detach()")
-        return super().__reduce_ex__(protocol)
+        made: Any = super().__reduce_ex__(protocol)
+        if isinstance(made[2], tuple) and made[2][1]:  # hooks stay with the tensor to which they were given
+            made = (*made[:2], (made[2][0], {**made[2][1], "_hooks": None}), *made[3:])
+        return made
 
     def _self(self) -> Tensor:
         return cast("Tensor", self)
@@ -332,8 +356,12 @@ def grad(
     cotangents = [(root.edge, _seed(root, seed)) for root, seed in zip(roots, seeds, strict=True)]
     targets = [_edge_of(leaf) for leaf in leaves]
     keep = create_graph if retain_graph is None else retain_graph
-    with set_grad_enabled(create_graph):
+    now = modes.now
+    before, now.grad = now.grad, create_graph
+    try:
         walked = backward_walk(cotangents, targets=targets, retain_graph=keep)
+    finally:
+        now.grad = before
     found = {id(edge): _hooked(edge, g) for edge, g in walked}
     gradients = tuple(found.get(id(target)) for target in targets)
     for position, g in enumerate(gradients):

@@ -207,7 +207,8 @@ def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:
 
 
 def _passed(node: Node, g: Tensor) -> Tensor:
-    g = after_hooks(node.hooks, g)
+    if node.hooks:
+        g = after_hooks(node.hooks, g).apart()  # a hook may keep what it saw
     kept = node.retain() if node.retain is not None else None
     if kept is not None:
         kept.collect(g)

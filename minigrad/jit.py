@@ -53,7 +53,9 @@ _ALONE = (0, 1)
 
 #: Threads that parallel kernels use; None until numba is loaded or somebody says.
 _threads: int | None = None
-_turn = threading.Lock()  # one parallel kernel at a time: two would share the cores, and numba's own scheduler would abort
+# One parallel kernel at a time: two would share the cores, and numba's own scheduler would abort. A signal's handler may run
+# another on the thread that it interrupts, which is in between two.
+_turn = threading.RLock()
 _in_child = False  # of a process that had numba's threads, none of which a fork copies
 
 _python_only = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
@@ -183,7 +185,7 @@ def get_num_threads() -> int:
 def _forked() -> None:
     """A child of a process that has loaded numba works on one thread: OpenMP would end it for starting another."""
     global _in_child, _turn
-    _turn = threading.Lock()  # the parent's may have been taken
+    _turn = threading.RLock()  # the parent's may have been taken
     _in_child = _numba.cache_info().currsize > 0
 
 

@@ -130,8 +130,10 @@ def _on_arrays(calls: Iterable[_Call]) -> Iterator[str]:
     yield "    now.on_arrays = False"
     for call in calls:
         r, (t,) = f"r{call.at}", call.formula.targets
-        yield f"if type({r}) is ndarray and {r}.base is None and {r}.shape == shapes[{t}] and {r}.dtype is dtypes[{t}]:"
-        yield f"    parts[{t}] = make_tensor({r}, None, g.cell if {r} is source else None)"
+        others = ("source", *(call.kept[name].array for name in call.formula.arrays if name in call.kept))
+        own = "".join(f" and {r} is not {other}" for other in others)
+        yield f"if type({r}) is ndarray and {r}.base is None and {r}.shape == shapes[{t}] and {r}.dtype is dtypes[{t}]{own}:"
+        yield f"    parts[{t}] = make_tensor({r})"
         yield "else:"
         yield f"    parts[{t}] = _taken(op, node, {t}, {r}, g)"
 
@@ -162,6 +164,8 @@ def _fitted(op: Op, node: Node, target: int, part: Tensor | None) -> Tensor | No
     """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
     if part is None:
         return None
+    if any([part.array is kept.array for kept in (node.saved or {}).values()]):
+        part = part.apart()  # what was kept is somebody's, who may change it; a gradient is the leaf's own
     shape, dtype, array = node.shapes[target], node.dtypes[target], part.array
     if array.shape == shape and array.dtype is dtype:
         return part

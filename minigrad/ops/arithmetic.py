@@ -134,7 +134,7 @@ def div(input: Operand, other: Operand) -> Tensor:
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """``input ** exponent``, broadcast."""
-    if isinstance(exponent, (int, float)) and exponent == 2 and isinstance(input, TensorBase):
+    if isinstance(exponent, (int, float)) and exponent == 2 and isinstance(input, TensorBase) and input.dtype.kind == "f":
         return square(input)
     return _pow(*operands(input, exponent))
 
@@ -150,16 +150,16 @@ def _tie_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((np.array([1.5]), np.array([1.5])), kink=tie, why="a tie: half to each")
 
 
-def _share(wins: Tensor, ties: Tensor, like: Tensor) -> Tensor:
-    """1 where it wins, 1/2 where it ties, else 0."""
-    return wins.to(like.dtype) + ties.to(like.dtype) * 0.5
+def _share(g: Tensor, wins: Tensor, ties: Tensor) -> Tensor:
+    """All of it where it wins, half where it ties, else 0, also of Inf."""
+    return where(wins, g, where(ties, g * 0.5, 0.0))
 
 
 _maximum = elementwise(
     "maximum",
     lambda a, b: np.maximum(a, b),
     max,
-    {"a": lambda g, a, b: g * _share(a > b, a == b, g), "b": lambda g, a, b: g * _share(b > a, a == b, g)},
+    {"a": lambda g, a, b: _share(g, a > b, a == b), "b": lambda g, a, b: _share(g, b > a, a == b)},
     samples=_tie_samples,
     onnx="Max",
 )
@@ -167,7 +167,7 @@ _minimum = elementwise(
     "minimum",
     lambda a, b: np.minimum(a, b),
     min,
-    {"a": lambda g, a, b: g * _share(a < b, a == b, g), "b": lambda g, a, b: g * _share(b < a, a == b, g)},
+    {"a": lambda g, a, b: _share(g, a < b, a == b), "b": lambda g, a, b: _share(g, b < a, a == b)},
     samples=_tie_samples,
     onnx="Min",
 )

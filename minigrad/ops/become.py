@@ -39,9 +39,17 @@ class BecomeMethods(TensorBase):
             self._keep_as_it_was(result.node)
         np.copyto(self.array, result.array, casting="same_kind")
         if modes.now.grad:
-            self.node = result.node
+            self._move_to(result.node)
         self.touched()
         return self._self()
+
+    def _move_to(self, node: Node | None) -> None:
+        """Take another place in the graph, which is a true one; `retain_grad` comes along."""
+        old, self.node = self.node, node
+        if node is not None:
+            self.recorded = self.cell[0]
+            if old is not None and old.retain is not None and old.retain() is self:
+                node.retain, old.retain = old.retain, None
 
     def _keep_as_it_was(self, node: Node) -> None:
         """Copy what the change itself needs of the numbers that it is about to replace: the factor that ``x *= y`` had."""

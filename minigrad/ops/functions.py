@@ -52,6 +52,11 @@ def _function(name: str, ufunc: Any, scalar: Any, slope: Any, **more: Any) -> Ca
     return function
 
 
+def _nothing(g: Tensor) -> Tensor:
+    """Zeros, also where `g` is Inf, in the graph of `g`."""
+    return where(np.zeros(g.shape, np.bool_), g, 0.0)
+
+
 exp = _function("exp", np.exp, math.exp, arrays_too(lambda g, out: g * out), onnx="Exp", doc="e to the power of each element.")
 expm1 = _function("expm1", np.expm1, math.expm1, arrays_too(lambda g, out: g * (out + 1)), doc="``exp(x) - 1``, exact near 0.")
 log = _function(
@@ -90,15 +95,15 @@ tanh = _function(
 )
 abs = _function("abs", np.abs, math.fabs, lambda g, x: g * sign(x), kinks={0.0: 0.0}, onnx="Abs", doc="The absolute value.")
 sign: Callable[[Operand], Tensor] = _function(
-    "sign", np.sign, lambda x: (x > 0) - (x < 0), lambda g: g * 0, kinks={0.0: 0.0}, onnx="Sign", doc="-1, 0 or 1."
+    "sign", np.sign, lambda x: (x > 0) - (x < 0), _nothing, kinks={0.0: 0.0}, onnx="Sign", doc="-1, 0 or 1."
 )
-floor = _function("floor", np.floor, math.floor, lambda g: g * 0, domain=(0.1, 0.9), onnx="Floor", doc="Rounded down.")
-ceil = _function("ceil", np.ceil, math.ceil, lambda g: g * 0, domain=(0.1, 0.9), onnx="Ceil", doc="Rounded up.")
+floor = _function("floor", np.floor, math.floor, _nothing, domain=(0.1, 0.9), onnx="Floor", doc="Rounded down.")
+ceil = _function("ceil", np.ceil, math.ceil, _nothing, domain=(0.1, 0.9), onnx="Ceil", doc="Rounded up.")
 round = _function(
     "round",
     np.round,
     builtins.round,
-    lambda g: g * 0,
+    _nothing,
     domain=(0.6, 1.4),
     onnx="Round",
     doc="To the nearest, ties to even.",
@@ -108,7 +113,7 @@ _clamp = elementwise(
     "clamp",
     lambda x, *, min, max: np.clip(x, min, max),
     lambda x, *, min, max: builtins.min(builtins.max(x, -math.inf if min is None else min), math.inf if max is None else max),
-    {"x": lambda g, x, *, min, max: g * _inside(x, min, max)},
+    {"x": lambda g, x, *, min, max: where(_inside(x, min, max), g, 0.0)},  # not a product: 0 times Inf is NaN
     kinks={-0.5: 1.0, 0.7: 1.0},
     params=({"min": -0.5, "max": 0.7},),
     flops=2,
@@ -117,10 +122,10 @@ _clamp = elementwise(
 
 
 def _inside(x: Tensor, low: float | None, high: float | None) -> Tensor:
-    """1 where x lies between the bounds or on one, else 0: PyTorch's choice."""
+    """Where x lies between the bounds or on one: PyTorch's choice."""
     above = np.asarray(True) if low is None else x.array >= low
     below = np.asarray(True) if high is None else x.array <= high
-    return make_tensor(np.asarray(above & below).astype(x.dtype))
+    return make_tensor(np.asarray(above & below))
 
 
 def clamp(input: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:

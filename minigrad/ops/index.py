@@ -339,6 +339,9 @@ class IndexMethods(BecomeMethods):
         """Whether `value` is this tensor's own part, just changed in place and nothing else: what ``x[i] += y`` assigns."""
         if value.cell is not self.cell or value.recorded != self.cell[0] or self.recorded + 1 != self.cell[0]:
             return False
+        # A part that was taken after a recorded change has a view's node, and more may have changed than it shows.
+        if self.cell[1] == self.cell[0] and (value.node is None or value.node.op.view):
+            return False
         own, given = _taken(self.array, index=index).__array_interface__, value.array.__array_interface__
         return all(own[key] == given[key] for key in ("data", "shape", "strides"))
 

@@ -13,7 +13,7 @@ from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import square, sub, where
 from minigrad.ops.compare import isfinite, ne
 from minigrad.ops.functions import abs, exp, log, sqrt
-from minigrad.ops.movement import flip, normal_axis
+from minigrad.ops.movement import flip, normal_axis, reshape
 from minigrad.ops.operands import as_float, cast
 from minigrad.ops.reduce import Dims, amax, amin, mean, sum
 
@@ -50,11 +50,18 @@ def norm(input: TensorBase, p: float = 2, dim: Dims = None, keepdim: bool = Fals
         return sum(cast(ne(x, 0), dtype=x.dtype), dim, keepdim)
     if p == 1:
         return sum(abs(x), dim, keepdim)
-    total = sum(square(x) if p == 2 else abs(x) ** p, dim, keepdim)
+    total = sum(square(x) if p == 2 else _powers(x, p), dim, keepdim)
     if p == 2:
         return _root(total)
     safe = where(total == 0, 1.0, total)  # at 0 the gradient is taken to be 0, as in PyTorch
     return where(total == 0, 0.0, safe ** (1 / p))
+
+
+def _powers(x: TensorBase, p: float) -> Tensor:
+    """``abs(x) ** p``; at 0 the gradient is taken to be 0 where it is Inf, as in PyTorch."""
+    if p > 1:
+        return abs(x) ** p
+    return where(x == 0, 0.0 if p > 0 else math.inf, abs(where(x == 0, 1.0, x)) ** p)
 
 
 def logsumexp(input: TensorBase, dim: Dims, keepdim: bool = False) -> Tensor:
@@ -93,7 +100,8 @@ _cumsum = register(
 
 def cumsum(input: TensorBase, dim: int) -> Tensor:
     """The sums of the elements up to each one along an axis."""
-    return _cumsum(input, dim=normal_axis("cumsum", dim, input.ndim))
+    axis = normal_axis("cumsum", dim, input.ndim)
+    return _cumsum(input, dim=axis) if input.ndim else reshape(_cumsum(reshape(input, (1,)), dim=0), ())
 
 
 class StatisticsMethods(TensorBase):

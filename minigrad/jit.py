@@ -164,7 +164,8 @@ def set_num_threads(n: int) -> None:
 
     ``MINIGRAD_NUM_THREADS`` says it for a process from outside; all cores are used otherwise. Raises ValueError for more
     than ``NUMBA_NUM_THREADS`` or less than 1. Results are the same to the bit for the same number; for another number the
-    weight's gradient of a convolution is rounded otherwise, being summed thread by thread.
+    weight's gradient of a convolution is rounded otherwise, being summed thread by thread, and so may be a large matrix
+    product, of which BLAS is given other parts.
     """
     global _threads
     most = _numba().config.NUMBA_NUM_THREADS

@@ -251,7 +251,8 @@ class Op:
     def _after(self, error: Exception, forward: Any, arrays: list[Array | None], params: dict[str, Any]) -> Any:
         """What comes of a forward that raised: a better error, or the result of a second try."""
         if not isinstance(error, RuntimeError):
-            raise self._explained(error, arrays, params) from error
+            better = self._explained(error, arrays, params)
+            raise better from None if isinstance(better, ShapeError) else error  # that says all; one traceback is enough
         if not within_operation():
             raise error
         return forward(*arrays, **params)  # it was called while another's forward runs, by a signal handler for example

@@ -164,7 +164,7 @@ def _fitted(op: Op, node: Node, target: int, part: Tensor | None) -> Tensor | No
     """Sum over broadcast axes, return to the input's dtype, and hold the formula to the input's shape."""
     if part is None:
         return None
-    if any([part.array is kept.array for kept in (node.saved or {}).values()]):
+    if any(part.array is kept.array for kept in (node.saved or {}).values()):
         part = part.apart()  # what was kept is somebody's, who may change it; a gradient is the leaf's own
     shape, dtype, array = node.shapes[target], node.dtypes[target], part.array
     if array.shape == shape and array.dtype is dtype:

@@ -53,7 +53,7 @@ def is_small(param: Array, grad: Array, buffer: Array) -> bool:
         param.size < PARALLEL_FROM
         and param.dtype.char == grad.dtype.char == buffer.dtype.char == "f"
         and param.flags.c_contiguous
-        and grad.flags.c_contiguous
+        and grad.flags.carray  # may be written to, too, or numba would take the tuple of them for one of several types
         and buffer.flags.c_contiguous
     )
 
@@ -125,6 +125,18 @@ def _run(loop: Kernel, param: Array, others: tuple[Array, ...], settings: tuple[
         param[...] = flat.reshape(param.shape)
 
 
+@kernel
+def _decayed(gradient, decay, value):  # type: ignore[no-untyped-def]
+    """With the weight's decay; without one a weight may be Inf, as a mask is."""
+    return gradient + decay * value if decay != 0 else gradient
+
+
+@kernel
+def _between(old, new, share):  # type: ignore[no-untyped-def]
+    """``old + share * (new - old)``, from the nearer side: the other is rounded away where one is much the larger."""
+    return old + share * (new - old) if share < 0.5 else new - (new - old) * (1 - share)
+
+
 @kernel(parallel=True)
 def _sgd(param, grad, lr, decay, sign):  # type: ignore[no-untyped-def]
     kind = param.dtype.type
@@ -133,7 +145,7 @@ def _sgd(param, grad, lr, decay, sign):  # type: ignore[no-untyped-def]
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
         p, g = param[here], grad[here]
         for i in range(p.size):
-            p[i] -= lr * (sign * g[i] + decay * p[i])
+            p[i] -= lr * _decayed(sign * g[i], decay, p[i])
 
 
 @kernel(parallel=True)
@@ -148,7 +160,7 @@ def _momentum_step(p, g, b, lr, momentum, fresh, decay, sign, nesterov):  # type
     kind = p.dtype.type
     lr, momentum, fresh, decay, sign = kind(lr), kind(momentum), kind(fresh), kind(decay), kind(sign)
     for i in range(p.size):
-        d = sign * g[i] + decay * p[i]
+        d = _decayed(sign * g[i], decay, p[i])
         v = momentum * b[i] + fresh * d
         b[i] = v
         p[i] -= lr * (d + momentum * v if nesterov else v)
@@ -169,8 +181,8 @@ def _adam(param, grad, mean, square, shrink, decay, w1, beta2, w2, step, root, e
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
         p, g, m, v = param[here], grad[here], mean[here], square[here]
         for i in range(p.size):
-            d = sign * g[i] + decay * p[i]
-            m[i] += w1 * (d - m[i])
+            d = _decayed(sign * g[i], decay, p[i])
+            m[i] = _between(m[i], d, w1)
             v[i] = beta2 * v[i] + w2 * d * d
             p[i] = shrink * p[i] - step * m[i] / (np.sqrt(v[i]) / root + eps)
 
@@ -184,8 +196,8 @@ def _amsgrad(param, grad, mean, square, largest, shrink, decay, w1, beta2, w2, s
         here = slice(part * _CHUNK, (part + 1) * _CHUNK)
         p, g, m, v, top = param[here], grad[here], mean[here], square[here], largest[here]
         for i in range(p.size):
-            d = sign * g[i] + decay * p[i]
-            m[i] += w1 * (d - m[i])
+            d = _decayed(sign * g[i], decay, p[i])
+            m[i] = _between(m[i], d, w1)
             v[i] = beta2 * v[i] + w2 * d * d
         for i in range(p.size):  # more than four arrays in one loop are too many for the compiler to prove apart
             top[i] = top[i] if top[i] > v[i] else v[i]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from minigrad.jit import kernel, prange
 
 __all__ = ["sum_lines", "sum_rows"]
@@ -31,15 +33,15 @@ def sum_rows(out, x):  # type: ignore[no-untyped-def]
     columns = x.shape[1]
     for part in prange((columns + 63) // 64):
         here = slice(part * 64, min((part + 1) * 64, columns))
-        to = out[here]
-        to[:] = 0
+        totals = np.zeros(here.stop - here.start)
         for start in range(0, len(x), 32):
-            _add_rows(to, x[start : start + 32, here])
+            _add_rows(totals, x[start : start + 32, here])
+        out[here] = totals
 
 
 @kernel
 def _add_rows(to, rows):  # type: ignore[no-untyped-def]
-    """A few rows are summed by themselves, so that the many do not swallow them."""
+    """A few rows are summed by themselves, in their own type, and added in float64, so that the many do not swallow them."""
     part = rows[0].copy()
     for a in range(1, len(rows)):
         row = rows[a]

@@ -103,9 +103,11 @@ def _inner_products(out, few, many, cuts, places, rows, dots, taps):  # type: ig
 def _rows_of_products(out, few, many, start, end, places, rows, dots, taps):  # type: ignore[no-untyped-def]
     count, length = len(few), many.shape[1]
     lanes = 2 * length // len(places)
-    sums = np.empty((count, taps, lanes), out.dtype)
+    sums, totals = np.empty((count, taps, lanes), out.dtype), np.empty((count, taps), out.dtype)
     for block in range(start, end, taps):
-        n = max(0, min(block, len(many) - taps))  # the last block overlaps the one before it
+        # The last block overlaps the one before it, which may be another thread's: so it is written once, when all is summed.
+        n = max(0, min(block, len(many) - taps))
+        totals[:] = 0
         for first in range(0, len(places) // 2, _RUN):
             some = places[2 * first : 2 * (first + _RUN)]
             sums[:] = 0
@@ -115,7 +117,8 @@ def _rows_of_products(out, few, many, start, end, places, rows, dots, taps):  # 
                     part, line = out.dtype.type(0), sums[m, t]
                     for lane in range(lanes):
                         part += line[lane]
-                    out[m, n + t] = part if first == 0 else out[m, n + t] + part
+                    totals[m, t] += part
+        out[:, n : n + taps] = totals
 
 
 @kernel(parallel=True, work=2)

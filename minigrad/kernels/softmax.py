@@ -173,7 +173,8 @@ def _losses(losses, x, target, weight, ignore, smoothing):  # type: ignore[no-un
 @kernel(parallel=True)
 def cross_entropy_backward(out, g, x, target, weight, ignore, smoothing, mean):  # type: ignore[no-untyped-def]
     """The gradient by the logits; g is that of each row's loss, or one number, that of their sum or mean."""
-    share = 1 / weight_of(target, weight, ignore) if mean else 1.0
+    whole = weight_of(target, weight, ignore) if mean else 1.0
+    share = 1 / whole if whole != 0 else 0.0  # no row counts
     rows = max(1, _BLOCK // x.shape[1])
     for block in prange((x.shape[0] + rows - 1) // rows):
         here = slice(block * rows, (block + 1) * rows)

@@ -104,7 +104,8 @@ def prelu(input: TensorBase, weight: TensorBase) -> Tensor:
             f"prelu: {weight.numel()} slopes for an input of shape {list(input.shape)}; give 1 or {channels} (its channels)"
         )
     slope = reshape(weight, (-1, *(1,) * (input.ndim - 2))) if weight.numel() > 1 else weight
-    return where(as_tensor(input.array > 0), input, mul(slope, input))
+    above = as_tensor(input.array > 0)
+    return where(above, input, mul(slope, where(above, 0.0, input)))  # what is above, be it Inf, says nothing of the slope
 
 
 # ------------------------------------------------------------------------------------------------ smooth ones

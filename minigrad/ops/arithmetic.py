@@ -71,7 +71,7 @@ _div = elementwise(
 )
 neg = elementwise("neg", lambda x: np.negative(x), operator.neg, {"x": arrays_too(lambda g: -g)}, onnx="Neg")
 square = elementwise("square", lambda x: np.square(x), lambda x: x * x, {"x": arrays_too(lambda g, x: g * (x * 2))})
-reciprocal = elementwise(
+_reciprocal = elementwise(
     "reciprocal",
     lambda x: np.true_divide(x.dtype.type(1), x),
     lambda x: 1 / x,
@@ -132,6 +132,11 @@ def div(input: Operand, other: Operand) -> Tensor:
     return _div(as_float(a), as_float(b))
 
 
+def reciprocal(input: Operand) -> Tensor:
+    """``1 / input``; of integers as floating point."""
+    return _reciprocal(as_float(as_tensor(input)))
+
+
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """``input ** exponent``, broadcast."""
     if isinstance(exponent, (int, float)) and exponent == 2 and isinstance(input, TensorBase) and input.dtype.kind == "f":
@@ -150,16 +155,16 @@ def _tie_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((np.array([1.5]), np.array([1.5])), kink=tie, why="a tie: half to each")
 
 
-def _share(g: Tensor, wins: Tensor, ties: Tensor) -> Tensor:
-    """All of it where it wins, half where it ties, else 0, also of Inf."""
-    return where(wins, g, where(ties, g * 0.5, 0.0))
+def _share(g: Tensor, loses: Tensor, ties: Tensor) -> Tensor:
+    """Nothing where it loses, also of Inf, half where it ties, else all of it: of NaN neither loses, as in PyTorch."""
+    return where(loses, 0.0, where(ties, g * 0.5, g))
 
 
 _maximum = elementwise(
     "maximum",
     lambda a, b: np.maximum(a, b),
     max,
-    {"a": lambda g, a, b: _share(g, a > b, a == b), "b": lambda g, a, b: _share(g, b > a, a == b)},
+    {"a": lambda g, a, b: _share(g, a < b, a == b), "b": lambda g, a, b: _share(g, b < a, a == b)},
     samples=_tie_samples,
     onnx="Max",
 )
@@ -167,7 +172,7 @@ _minimum = elementwise(
     "minimum",
     lambda a, b: np.minimum(a, b),
     min,
-    {"a": lambda g, a, b: _share(g, a < b, a == b), "b": lambda g, a, b: _share(g, b < a, a == b)},
+    {"a": lambda g, a, b: _share(g, a > b, a == b), "b": lambda g, a, b: _share(g, b > a, a == b)},
     samples=_tie_samples,
     onnx="Min",
 )

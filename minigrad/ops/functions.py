@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.core import TensorBase, make_tensor
+from minigrad.core import Array, TensorBase, make_tensor
 from minigrad.op import arrays_too
 from minigrad.ops.arithmetic import square, where
 from minigrad.ops.compare import gt, isnan, logical_or, lt
@@ -39,13 +39,20 @@ __all__ = [
 ]
 
 
-def _function(name: str, ufunc: Any, scalar: Any, slope: Any, **more: Any) -> Callable[[Operand], Tensor]:
-    """Register an elementwise function of one floating-point number; outside its domain it is NaN or Inf, in silence."""
+def _function(name: str, ufunc: Any, scalar: Any, slope: Any, whole: Any = None, **more: Any) -> Callable[[Operand], Tensor]:
+    """Register an elementwise function of one floating-point number; outside its domain it is NaN or Inf, in silence.
 
-    op = elementwise(name, lambda x: np.asarray(ufunc(x)), scalar, {"x": slope} if slope else None, **more)
+    `whole` is the same for integers, where it makes integers of them.
+    """
+
+    def forward(x: Array) -> Array:
+        return np.asarray((whole if x.dtype.kind in "iu" else ufunc)(x))
+
+    op = elementwise(name, forward, scalar, {"x": slope} if slope else None, **more)
 
     def function(input: Operand) -> Tensor:
-        return op(as_float(as_tensor(input)))
+        x = as_tensor(input)
+        return op(x if whole and x.dtype.kind in "iu" else as_float(x))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = more.get("doc", "")
@@ -93,17 +100,20 @@ tanh = _function(
     onnx="Tanh",
     doc="The hyperbolic tangent.",
 )
-abs = _function("abs", np.abs, math.fabs, lambda g, x: g * sign(x), kinks={0.0: 0.0}, onnx="Abs", doc="The absolute value.")
-sign: Callable[[Operand], Tensor] = _function(
-    "sign", np.sign, lambda x: (x > 0) - (x < 0), _nothing, kinks={0.0: 0.0}, onnx="Sign", doc="-1, 0 or 1."
+abs = _function(
+    "abs", np.abs, math.fabs, lambda g, x: g * sign(x), np.abs, kinks={0.0: 0.0}, onnx="Abs", doc="The absolute value."
 )
-floor = _function("floor", np.floor, math.floor, _nothing, domain=(0.1, 0.9), onnx="Floor", doc="Rounded down.")
-ceil = _function("ceil", np.ceil, math.ceil, _nothing, domain=(0.1, 0.9), onnx="Ceil", doc="Rounded up.")
+sign: Callable[[Operand], Tensor] = _function(
+    "sign", np.sign, lambda x: (x > 0) - (x < 0), _nothing, np.sign, kinks={0.0: 0.0}, onnx="Sign", doc="-1, 0 or 1."
+)
+floor = _function("floor", np.floor, math.floor, _nothing, np.copy, domain=(0.1, 0.9), onnx="Floor", doc="Rounded down.")
+ceil = _function("ceil", np.ceil, math.ceil, _nothing, np.copy, domain=(0.1, 0.9), onnx="Ceil", doc="Rounded up.")
 round = _function(
     "round",
     np.round,
     builtins.round,
     _nothing,
+    np.copy,
     domain=(0.6, 1.4),
     onnx="Round",
     doc="To the nearest, ties to even.",
@@ -131,15 +141,19 @@ def _inside(x: Tensor, low: float | None, high: float | None) -> Tensor:
 def clamp(input: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """Limited to ``[min, max]``: numbers, or tensors that broadcast. On a bound the gradient goes to the input, and
     beyond one that is a tensor to that."""
-    x = as_tensor(input)
-    if isinstance(min, TensorBase) or isinstance(max, TensorBase):
+    x, bounds = as_tensor(input), (min, max)
+    if any(isinstance(bound, (TensorBase, np.ndarray)) for bound in bounds):
         for bound, beyond in ((min, lt), (max, gt)):
             if bound is not None:
                 x = where(logical_or(beyond(x, bound), isnan(bound)), bound, x)
         return x._self()
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    return _clamp(x, min=min, max=max)
+    # As Python's numbers, which do not widen a tensor's type.
+    low, high = (bound.item() if isinstance(bound, np.generic) else bound for bound in bounds)
+    if isinstance(low, float) or isinstance(high, float):
+        x = as_float(x)
+    return _clamp(x, min=low, max=high)
 
 
 class FunctionMethods(TensorBase):

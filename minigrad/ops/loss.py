@@ -84,7 +84,8 @@ def _goal(target: Array, weight: Array, ignore_index: int, label_smoothing: floa
 
 def _share_of_rows(target: Array, weight: Array, ignore_index: int, reduction: str) -> float:
     """What each row's loss counts in the whole."""
-    return 1 / _whole(target, weight, ignore_index) if reduction == "mean" and len(target) else 1.0
+    whole = _whole(target, weight, ignore_index) if reduction == "mean" and len(target) else 1.0
+    return 1 / whole if whole else 0.0  # no row counts
 
 
 def _softmax(x: Array) -> Array:

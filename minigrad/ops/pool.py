@@ -18,6 +18,7 @@ from minigrad.kernels.memory import empty
 from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.conv import Pair, Size, pair
 from minigrad.ops.movement import squeeze, unsqueeze
+from minigrad.ops.operands import same_float
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -270,6 +271,7 @@ def max_pool2d(
     The stride is the window unless given. Of a tie the first in row order is taken; NaN wins.
     Raises ShapeError where the window does not fit.
     """
+    same_float("max_pool2d", input=input)
     if input.ndim == 3:
         batch = max_pool2d(unsqueeze(input, 0), kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         return tuple(squeeze(part, 0) for part in batch) if return_indices else squeeze(batch, 0)

@@ -117,7 +117,7 @@ def _counting(function: Any) -> Any:
 
 
 _plain_sum = _counting(np.add.reduce)  # what np.sum comes down to
-#: From so many numbers on numpy's sum over some leading and some last axes takes longer than a kernel.
+#: Fewer numbers are numpy's: of more it loses some, adding rows one after the other in their own type, and it takes longer.
 _LARGE = 1 << 10
 
 
@@ -131,14 +131,31 @@ def _stretch(x: Shape, axis: Shape) -> tuple[int, int, int] | None:
 
 
 def _sum_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
-    if x.size >= _LARGE and x.dtype.char in "fd" and (stretch := _stretch(x.shape, axis)) and x.flags.c_contiguous:
+    if x.size < _LARGE or x.dtype.char not in "fd":
+        return _plain_sum(x, axis, keepdims)  # type: ignore[no-any-return]
+    out = _careful_sum(x, axis)
+    return out if x.ndim - len(axis) == 1 and not keepdims else out.reshape(_reduced(x.shape, dims=axis, keepdim=keepdims))
+
+
+def _careful_sum(x: Array, axis: Shape) -> Array:
+    """The sums over many numbers, in row order: in chains so short that rounding stays small, whatever lies how in memory."""
+    times = 1
+    for i in axis:
+        if x.strides[i] == 0:  # one number, repeated, as in the cotangent of a mean
+            times *= x.shape[i]
+            x = x[(slice(None),) * i + (slice(1),)]
+    x = np.ascontiguousarray(x)
+    if stretch := _stretch(x.shape, axis):
         out = np.empty(stretch[1], x.dtype)
         if stretch[2] == 1:
             kernels.sum_rows(out, x.reshape(stretch[:2]))
         else:
             kernels.sum_lines(out, x.reshape(stretch))
-        return out if x.ndim - len(axis) == 1 and not keepdims else out.reshape(_reduced(x.shape, dims=axis, keepdim=keepdims))
-    return _plain_sum(x, axis, keepdims)  # type: ignore[no-any-return]
+    else:  # numpy's sum along what lies side by side is pairwise
+        kept = [i for i in range(x.ndim) if i not in axis]
+        rows = np.ascontiguousarray(x.transpose(*kept, *axis)).reshape(math.prod(x.shape[i] for i in kept), -1)
+        out = np.add.reduce(rows, axis=1)
+    return out if times == 1 else np.multiply(out, times, out=out)
 
 
 sum_over = _reduction(
@@ -157,7 +174,7 @@ def _mean_pull(g: Tensor, *, shapes: tuple[Shape, ...], dims: Shape) -> Tensor:
 
 def _mean_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
     count = math.prod(x.shape[d] for d in axis)
-    return np.asarray(np.true_divide(x.sum(axis=axis, keepdims=keepdims), x.dtype.type(count)))
+    return np.asarray(np.true_divide(_sum_forward(x, axis, keepdims), x.dtype.type(count)))
 
 
 _mean = _reduction(

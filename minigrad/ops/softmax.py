@@ -37,7 +37,7 @@ def _rows(kernel: Any, dim: int, *arrays: Array) -> Array:
     width = out.shape[-1]
     if out.size:
         kernel(out.reshape(-1, width), *(np.ascontiguousarray(a).reshape(-1, width) for a in moved))
-    return np.moveaxis(out, -1, dim)
+    return np.ascontiguousarray(np.moveaxis(out, -1, dim))
 
 
 def _same(x: Shape, *_: Shape, dim: int) -> Shape:

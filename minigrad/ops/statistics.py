@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.core import Array, TensorBase
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import square, sub, where
-from minigrad.ops.compare import isfinite, ne
+from minigrad.ops.compare import eq, isfinite, ne
 from minigrad.ops.functions import abs, exp, log, sqrt
 from minigrad.ops.movement import flip, normal_axis, reshape
 from minigrad.ops.operands import as_float, cast
@@ -61,7 +61,8 @@ def _powers(x: TensorBase, p: float) -> Tensor:
     """``abs(x) ** p``; at 0 the gradient is taken to be 0 where it is Inf, as in PyTorch."""
     if p > 1:
         return abs(x) ** p
-    return where(x == 0, 0.0 if p > 0 else math.inf, abs(where(x == 0, 1.0, x)) ** p)
+    nothing = eq(x, 0)
+    return where(nothing, 0.0 if p > 0 else math.inf, abs(where(nothing, 1.0, x)) ** p)
 
 
 def logsumexp(input: TensorBase, dim: Dims, keepdim: bool = False) -> Tensor:
@@ -86,7 +87,9 @@ def _cumsum_reference(x: Array, *, dim: int) -> Array:
 _cumsum = register(
     Op(
         "cumsum",
-        lambda x, *, dim: np.cumsum(x, axis=dim, dtype=x.dtype if x.dtype.kind in "fc" else np.int64),
+        lambda x, *, dim: np.cumsum(x, axis=dim, dtype=np.int64 if x.dtype.kind in "bui" else np.float64).astype(
+            np.int64 if x.dtype.kind in "bui" else x.dtype, copy=False
+        ),  # in float64, as PyTorch does: a long chain of sums rounds too much
         lambda x, *, dim: x,
         {"x": lambda g, *, dim: flip(cumsum(flip(g, dim), dim), dim)},
         _cumsum_reference,

@@ -92,7 +92,10 @@ class Optimizer:
             for p in group["params"]:
                 if (g := p.grad) is not None:
                     stepped.append(p)
-                    steps.append((p.array, g.array, self.state.setdefault(p, {})))
+                    grad = (
+                        g.array if g.dtype.char != "e" or p.dtype.char == "e" else g.array.astype(p.dtype)
+                    )  # no kernel has half
+                    steps.append((p.array, grad, self.state.setdefault(p, {})))
             self.update_all(steps, group)
             for p in stepped:
                 p.touched()
@@ -159,7 +162,7 @@ class Optimizer:
 
 
 def _loaded(kept: Mapping[str, Any], p: TensorBase) -> dict[str, Any]:
-    return {k: np.array(v, p.dtype) if isinstance(v, np.ndarray) else v for k, v in kept.items()}
+    return {k: np.array(v, p.dtype, order="C") if isinstance(v, np.ndarray) else v for k, v in kept.items()}
 
 
 def check_settings(name: str, group: dict[str, Any], *, positive: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.errors import GradientError, ShapeError
-from minigrad.graph import Hook, Node, Shape, after_hooks, backward_walk
+from minigrad.graph import Hook, Node, RemovableHandle, Shape, after_hooks, backward_walk
 from minigrad.kernels.memory import empty, owns_memory
 from minigrad.modes import modes
 
@@ -62,27 +62,6 @@ def make_tensor(array: Array, node: Node | None = None, cell: list[int] | None =
     made.recorded = cell[0]
     made._leaf_requires_grad = False
     return made
-
-
-class RemovableHandle:
-    """What `register_hook` gives back: `remove()` takes the hook away again.
-
-    It stands among the hooks in its function's place, so that one function added twice can be taken away once.
-    """
-
-    def __init__(self, hooks: list[Hook], hook: Hook) -> None:
-        """Add the hook to the others."""
-        self._hooks, self._hook = hooks, hook
-        hooks.append(self)
-
-    def __call__(self, gradient: Tensor) -> Tensor | None:
-        """Call the hook."""
-        return self._hook(gradient)
-
-    def remove(self) -> None:
-        """Take the hook away; doing so twice does no harm."""
-        if self in self._hooks:
-            self._hooks.remove(self)
 
 
 class TensorBase:

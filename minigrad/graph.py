@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minigrad.plans import Plan
     from minigrad.tensor import Tensor
 
-__all__ = ["OWN", "Hook", "Node", "Saved", "Shape", "after_hooks", "backward_walk", "keep", "reachable"]
+__all__ = ["OWN", "Hook", "Node", "RemovableHandle", "Saved", "Shape", "after_hooks", "backward_walk", "keep", "reachable"]
 
 Shape = tuple[int, ...]
 Hook = Callable[["Tensor"], "Tensor | None"]
@@ -188,6 +188,27 @@ def backward_walk(
                 node.free()
     arrived.extend(pending.items())  # what is left belongs to leaves
     return arrived
+
+
+class RemovableHandle:
+    """What `register_hook` gives back: `remove()` takes the hook away again.
+
+    It stands among the hooks in its function's place, so that one function added twice can be taken away once.
+    """
+
+    def __init__(self, hooks: list[Hook], hook: Hook) -> None:
+        """Add the hook to the others."""
+        self._hooks, self._hook = hooks, hook
+        hooks.append(self)
+
+    def __call__(self, gradient: Tensor) -> Tensor | None:
+        """Call the hook."""
+        return self._hook(gradient)
+
+    def remove(self) -> None:
+        """Take the hook away; doing so twice does no harm."""
+        if self in self._hooks:
+            self._hooks.remove(self)
 
 
 def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:

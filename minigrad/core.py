@@ -239,7 +239,7 @@ class TensorBase:
         records the backward pass itself, so that it can be differentiated again.
         Raises GradientError without a graph, FreedGraphError on a second walk, ShapeError for a wrong cotangent.
         """
-        owners = None if inputs is None else {id(_edge_of(tensor)): tensor for tensor in inputs}
+        owners = None if inputs is None else {_edge_of(tensor): tensor for tensor in inputs}
         targets = None if inputs is None else [tensor.edge for tensor in inputs]
         seed = _seed(self._self(), gradient)
         taken = {id(seed.array)}
@@ -248,7 +248,7 @@ class TensorBase:
         before, now.grad = now.grad, create_graph
         try:
             for edge, g in backward_walk([(self.edge, seed)], targets=targets, retain_graph=keep):
-                leaf, array = edge if owners is None else owners[id(edge)], g.array
+                leaf, array = edge if owners is None else owners[edge], g.array
                 if leaf.node is not None and leaf.node.retain is not None and leaf.node.retain() is leaf:
                     continue  # it has collected already
                 # Two leaves may be handed one array (a + b passes its cotangent to both): each keeps its own.
@@ -341,8 +341,8 @@ def grad(
         walked = backward_walk(cotangents, targets=targets, retain_graph=keep)
     finally:
         now.grad = before
-    found = {id(edge): _hooked(edge, g) for edge, g in walked}
-    gradients = tuple(found.get(id(target)) for target in targets)
+    found = {edge: _hooked(edge, g) for edge, g in walked}
+    gradients = tuple([found.get(target) for target in targets])
     for position, g in enumerate(gradients):
         if g is None and not allow_unused:
             raise GradientError(

@@ -155,7 +155,7 @@ def backward_walk(
     is visited once, and its cotangent is dropped as soon as it has been pulled through. Without `retain_graph` the saved
     arrays go at the same moment.
     """
-    wanted = {id(edge) for edge in targets} if targets is not None else None
+    wanted = set(targets) if targets is not None else None  # tensors, like nodes, are hashed and found by identity
     useful = _leading_to(wanted, reachable(edge for edge, _ in roots)) if wanted is not None else None
     pending: dict[Any, Tensor] = {}  # edges, which are told apart by identity, and what they were given
     ahead: list[tuple[int, Node]] = []  # a heap of the nodes among them, the newest first
@@ -176,11 +176,11 @@ def backward_walk(
         g = pending.pop(node)
         if node.hooks is not None or node.retain is not None:
             g = _passed(node, g)
-        if wanted is not None and id(node) in wanted:
+        if wanted is not None and node in wanted:
             arrived.append((node, g))
         plan = node.plan
         if useful is not None:
-            plan = node.op.plan(tuple([edge is not None and id(edge) in useful for edge in node.edges]))
+            plan = node.op.plan(tuple([edge in useful for edge in node.edges]))
         given = ()
         if True in plan.needs:
             given = zip(node.edges, plan.pull(node, g), strict=True)
@@ -236,10 +236,10 @@ def _passed(node: Node, g: Tensor) -> Tensor:
     return g
 
 
-def _leading_to(wanted: set[int], nodes: Sequence[Node]) -> set[int]:
-    """The ids of edges through which a wanted one is reached, themselves included."""
+def _leading_to(wanted: set[Any], nodes: Sequence[Node]) -> set[Any]:
+    """The edges through which a wanted one is reached, themselves included."""
     useful = set(wanted)
     for node in reversed(nodes):  # oldest first: inputs are settled before what was computed from them
-        if any(id(edge) in useful for edge in node.edges if edge is not None):
-            useful.add(id(node))
+        if not useful.isdisjoint(node.edges):
+            useful.add(node)
     return useful

@@ -234,10 +234,6 @@ def _weight_samples(rng: np.random.Generator) -> Iterator[Sample]:
 # ------------------------------------------------------------------------------------------------ the three operations
 
 
-def _conv(h: Tensor, weight: Tensor, params: dict[str, Any]) -> Tensor:
-    return _conv2d(h, weight, **_shared(params))
-
-
 def _by_input(g: Tensor, weight: Tensor, shape: Shape, params: dict[str, Any]) -> Tensor:
     return _conv2d_input(g, weight, size=shape[2:], **_shared(params))
 
@@ -279,7 +275,7 @@ _conv2d_input: Op = register(
         _input_forward,
         _input_shape,
         {
-            "g": lambda h, weight, *, params: _conv(h, weight, params),
+            "g": lambda h, weight, *, params: _conv2d(h, weight, **_shared(params)),
             "weight": lambda h, g, *, shapes, params: _by_weight(g, h, shapes[1], params),
         },
         _input_reference,
@@ -297,7 +293,7 @@ _conv2d_weight: Op = register(
         _weight_forward,
         _weight_shape,
         {
-            "g": lambda h, input, *, params: _conv(input, h, params),
+            "g": lambda h, input, *, params: _conv2d(input, h, **_shared(params)),
             "input": lambda h, g, *, shapes, params: _by_input(g, h, shapes[1], params),
         },
         _weight_reference,

@@ -229,7 +229,9 @@ def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:
 
 def _passed(node: Node, g: Tensor) -> Tensor:
     if node.hooks:
-        g = after_hooks(node.hooks, g).apart()  # a hook may keep what it saw
+        g = after_hooks(node.hooks, g)
+        if g.node is None:  # of a graph it is a part, and a copy would be one more
+            g = g.apart()  # since a hook may keep what it saw
     kept = node.retain() if node.retain is not None else None
     if kept is not None:
         kept.collect(g)

@@ -230,7 +230,7 @@ def after_hooks(hooks: Iterable[Hook] | None, g: Tensor) -> Tensor:
 def _passed(node: Node, g: Tensor) -> Tensor:
     if node.hooks:
         g = after_hooks(node.hooks, g)
-        if g.node is None:  # of a graph it is a part, and a copy would be one more
+        if not g.requires_grad:  # or it is part of a graph, of which a copy would be one more
             g = g.apart()  # since a hook may keep what it saw
     kept = node.retain() if node.retain is not None else None
     if kept is not None:

@@ -3,6 +3,9 @@
 A thread takes a share of the channels, image after image: so what it reads of an image lies in one piece. Fewer channels at a
 time would leave in the nearest cache what is read again; but memory that is read in short pieces, some KB here and some there,
 comes half as fast, and that costs more. The second walk goes backwards: what was read last is still near.
+
+A mean may have more digits than the numbers have. They are taken less the mean rounded to their type, which is exact or nearly
+so where they are close to it, and what that leaves of the mean is made up for afterwards, in float64.
 """
 
 from __future__ import annotations
@@ -23,13 +26,14 @@ Array = np.ndarray[Any, Any]
 # ------------------------------------------------------------------------------------------------ rows
 
 
-def _squares_python(row: Array, centre: float) -> float:
-    return float(np.square(row - row.dtype.type(centre)).sum(dtype=np.float64))
+def _about_python(row: Array, centre: float) -> tuple[float, float]:
+    off = row - row.dtype.type(centre)
+    return float(off.sum(dtype=np.float64)), float(np.square(off).sum(dtype=np.float64))
 
 
-def _squares_vectors(emit: Vectors, row: Any, centre: Any) -> tuple[list[Any], list[Any]]:
+def _about_vectors(emit: Vectors, row: Any, centre: Any) -> tuple[list[Any], list[Any]]:
     off = emit.builder.fsub(row, centre)
-    return [], [emit.builder.fmul(off, off)]
+    return [], [off, emit.builder.fmul(off, off)]
 
 
 def _scaled_python(to: Array, row: Array, centre: float, scale: float, shift: float) -> None:
@@ -66,8 +70,8 @@ def _pulled_vectors(
 _total = over_rows(
     lambda row: float(row.sum(dtype=np.float64)), lambda emit, row: ([], [row]), outputs=0, inputs=1, sums=1, vectors=2
 )
-#: ``sum((row - centre)^2)``
-_squares = over_rows(_squares_python, _squares_vectors, outputs=0, inputs=1, sums=1, vectors=2)
+#: ``sum(row - centre)`` and ``sum((row - centre)^2)``
+_about = over_rows(_about_python, _about_vectors, outputs=0, inputs=1, sums=2, vectors=2)
 #: ``to = (row - centre) * scale + shift``
 _scaled = over_rows(_scaled_python, _scaled_vectors, outputs=1, inputs=1, sums=0)
 #: ``sum(h)`` and ``sum(h * (row - centre))``
@@ -109,21 +113,25 @@ def _norm(out, mean, rstd, x, weight, bias, eps, first, end):  # type: ignore[no
     _statistics(mean, rstd, x, eps, first, end)
     for i in range(len(x) - 1, -1, -1):
         for c in range(first, end):
-            _scaled(out[i, c], x[i, c], mean[c], rstd[c] * weight[c], bias[c])
+            rounded, scale = np.float64(x.dtype.type(mean[c])), rstd[c] * weight[c]
+            _scaled(out[i, c], x[i, c], rounded, scale, bias[c] - (mean[c] - rounded) * scale)
 
 
 @kernel
 def _statistics(mean, rstd, x, eps, first, end):  # type: ignore[no-untyped-def]
     """Of each channel, from sums and squares about the mean of each plane, and from these means, about the first of them.
 
-    Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983).
+    A plane's mean is first rounded to the type of its numbers, of which it may be one digit in the last; what they differ from
+    it is little, so that its sum says how much. Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983).
     """
     n, _, length = x.shape
     within, between = np.zeros(end - first), np.zeros(end - first)
     for i in range(n):
         for c in range(first, end):
-            centre = _total(x[i, c]) / length
-            within[c - first] += _squares(x[i, c], centre)
+            rounded = np.float64(x.dtype.type(_total(x[i, c]) / length))
+            rest, squares = _about(x[i, c], rounded)
+            centre = rounded + rest / length
+            within[c - first] += squares - rest * rest / length
             if i == 0:
                 mean[c], rstd[c] = centre, 0
             off = centre - mean[c]
@@ -132,7 +140,7 @@ def _statistics(mean, rstd, x, eps, first, end):  # type: ignore[no-untyped-def]
     for c in range(first, end):
         off = rstd[c] / n
         mean[c] += off
-        variance = within[c - first] / (n * length) + max(between[c - first] / n - off * off, 0)
+        variance = max(within[c - first], 0) / (n * length) + max(between[c - first] / n - off * off, 0)
         rstd[c] = 1 / math.sqrt(variance + eps)
 
 
@@ -150,9 +158,10 @@ def _moments(plain, weighted, g, x, mean, rstd, first, end):  # type: ignore[no-
     weighted[first:end] = 0
     for i in range(x.shape[0]):
         for c in range(first, end):
-            a, b = _both(g[i, c], x[i, c], mean[c])
+            rounded = np.float64(x.dtype.type(mean[c]))
+            a, b = _both(g[i, c], x[i, c], rounded)
             plain[c] += a
-            weighted[c] += b
+            weighted[c] += b - (mean[c] - rounded) * a
     for c in range(first, end):
         weighted[c] *= rstd[c]
 
@@ -172,5 +181,7 @@ def _pull(dx, plain, weighted, g, x, weight, mean, rstd, first, end):  # type: i
     count = n * length
     for i in range(n - 1, -1, -1):
         for c in range(first, end):
+            rounded = np.float64(x.dtype.type(mean[c]))
             flat, steep = plain[c] / count, weighted[c] * rstd[c] / count
-            _pulled(dx[i, c], g[i, c], x[i, c], mean[c], flat, steep, weight[c] * rstd[c])
+            flat -= (mean[c] - rounded) * steep
+            _pulled(dx[i, c], g[i, c], x[i, c], rounded, flat, steep, weight[c] * rstd[c])

@@ -121,8 +121,8 @@ def _norm(out, mean, rstd, x, weight, bias, eps, first, end):  # type: ignore[no
 def _statistics(mean, rstd, x, eps, first, end):  # type: ignore[no-untyped-def]
     """Of each channel, from sums and squares about the mean of each plane, and from these means, about the first of them.
 
-    A plane's mean is first rounded to the type of its numbers, of which it may be one digit in the last; what they differ from
-    it is little, so that its sum says how much. Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983).
+    A plane's mean is first rounded to the type of its numbers; the sum of what they differ from it, which is little, says what
+    is left of it. Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983).
     """
     n, _, length = x.shape
     within, between = np.zeros(end - first), np.zeros(end - first)

@@ -189,7 +189,7 @@ class Op:
     @functools.cached_property
     def optional(self) -> frozenset[str]:
         """The inputs that may be absent, None in their place."""
-        return frozenset(p.name for p in self._parameters if p.default is None)
+        return frozenset(p.name for p in self._parameters if p.name in self.inputs and p.default is None)
 
     @property
     def differentiable(self) -> bool:
@@ -241,7 +241,7 @@ class Op:
             optional = [i for i, name in enumerate(self.inputs[:count]) if name in self.optional and i not in absent]
             signs = {"@": sorted({*range(count)} - absent), "~": sorted(absent), "$": optional}
             source = unrolled(_APPLY, count, signs, conditions)
-        return function("apply", source, _KNOWN | known)
+        return function("apply", source, _KNOWN | known, self.name)
 
     def _recorded(self, needs: tuple[bool, ...]) -> Plan | None:
         """The plan, if there is anything to do in the backward pass."""

@@ -38,7 +38,7 @@ def puller(op: Op, plan: Plan) -> Any:
     known: dict[str, Any] = {each.__name__: each for each in (_changed, _fitted, _looked, _restored, _taken)}
     known |= {"modes": modes, "within_operation": within_operation, "make_tensor": make_tensor, "ndarray": np.ndarray}
     known |= {"op": op, "needs": plan.needs, **{f"f{call.at}": call.formula.function for call in calls}}
-    return function("pull", "\n".join(_pull(len(plan.needs), kept, calls)), known)
+    return function("pull", "\n".join(_pull(len(plan.needs), kept, calls)), known, op.name)
 
 
 # ------------------------------------------------------------------------------------------------ the lines of it

@@ -72,10 +72,10 @@ def _looped(lines: Iterable[str]) -> Iterator[str]:
             yield from some
 
 
-def function(name: str, source: str, known: Mapping[str, Any]) -> Any:
-    """The function of this name in the source, which sees nothing but `known`."""
+def function(name: str, source: str, known: Mapping[str, Any], whose: str = "") -> Any:
+    """The function of this name in the source, which sees nothing but `known`. Profilers show `whose` it is beside its name."""
     # In the package's folder, so that whoever looks for the user's line leaves it out; numbered, since names may come again.
-    file = str(Path(__file__).parent / f"<{name} {next(_numbers)}>")
+    file = str(Path(__file__).parent / f"<{name} {whose} {next(_numbers)}>")
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     names = dict(known)
     exec(compile(source, file, "exec", dont_inherit=True), names)  # written here, from templates of this package

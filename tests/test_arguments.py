@@ -257,6 +257,29 @@ def test_layers_in_place(layer):
         layer(inplace=True)(mg.tensor(values, requires_grad=True))
 
 
+# ------------------------------------------------------------------------------------------------ as text, and rounded
+
+
+def test_a_number_takes_a_format_as_in_pytorch():
+    loss = (mg.tensor(1.25, requires_grad=True) * 2).sum()
+    assert f"{loss:.1f} {loss} {mg.tensor(7):04d} {mg.tensor(True)}" == "2.5 2.5 0007 True"
+    row = mg.tensor([1.0, 2.0])
+    assert f"{row}" == str(row)
+    for several in (row, row[:1]):
+        with pytest.raises(TypeError, match=rf"format: a tensor of shape \[{len(several.array)}\] has no form '\.4f'"):
+            f"{several:.4f}"
+    with pytest.raises(ValueError, match="Unknown format code 'd'"):
+        f"{loss:d}"
+
+
+def test_round_keeps_so_many_places():
+    x = mg.tensor([1.125, -0.376, 1250.0, 1350.0], dtype="float64", requires_grad=True)
+    for places in (0, 2, -2):
+        assert round(x, places).tolist() == np.round(x.detach().numpy(), places).tolist()
+    round(x, 2).sum().backward()
+    assert round(x).tolist() == [1, 0, 1250, 1350] and x.grad.tolist() == [0] * 4
+
+
 # ------------------------------------------------------------------------------------------------ wrong use
 
 

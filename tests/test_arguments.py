@@ -296,6 +296,36 @@ def test_what_is_no_tensor_is_named(call, told):
         call(np.ones((1, 1, 4, 4), np.float32))
 
 
+_LOGITS, _LABELS = mg.ones(4, 3), mg.tensor([0, 1, 2, 2])
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss, F.mse_loss, nn.CrossEntropyLoss(), nn.NLLLoss(), nn.MSELoss()])
+@pytest.mark.parametrize("stranger", [None, [1], np.ones((4, 3)), 1.0])
+def test_a_loss_of_what_is_no_tensor_names_it(loss, stranger):
+    shown = "None" if stranger is None else f"a {type(stranger).__name__}"
+    for name, given in (("input", (stranger, _LABELS)), ("target", (_LOGITS, stranger))):
+        with pytest.raises(TypeError, match=rf"^\w+: {name} is {shown}; expected a tensor \(minigrad.tensor makes one\)$"):
+            loss(*given)
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_a_loss_is_told_of_labels_and_weights_that_are_none(loss):
+    name = loss.__name__
+    told = rf"{name}: input float32 \[4, 3\], target float32 \[4\]; expected class indices, integers \[4\] \(convert with .long"
+    with pytest.raises(TypeError, match=told):
+        loss(_LOGITS, _LABELS.float())
+    with pytest.raises(TypeError, match=f"{name}: weight is a str; expected a tensor"):
+        loss(_LOGITS, _LABELS, "sum")
+    with pytest.raises(ShapeError, match=f"{name}: logits need a class axis"):
+        loss(_LOGITS.sum(), _LABELS)
+    assert loss(_LOGITS, _LABELS > 1).item() == loss(_LOGITS, (_LABELS > 1).long()).item()
+
+
+def test_probabilities_of_another_shape_are_told_what_fits():
+    with pytest.raises(ShapeError, match=r"target float32 \[4, 1\]; expected class indices, .*, or probabilities \[4, 3\]$"):
+        F.cross_entropy(_LOGITS, mg.ones(4, 1))
+
+
 @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
 def test_class_weights_of_another_number_are_named(loss):
     with pytest.raises(ShapeError, match=r"class weights of shape \[5\] for logits of shape \[2, 3\]; \[3\] would fit"):

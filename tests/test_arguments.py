@@ -326,6 +326,29 @@ def test_probabilities_of_another_shape_are_told_what_fits():
         F.cross_entropy(_LOGITS, mg.ones(4, 1))
 
 
+@pytest.mark.parametrize("several", [mg.ones(2, 3), mg.ones(0)])
+def test_several_numbers_are_no_single_one(several):
+    shape = re.escape(str(list(several.shape)))
+    for call in (bool, lambda x: F.relu(x, x), lambda x: x + 1 in [x], lambda x: 1 if x > 0 else 0):
+        with pytest.raises(ShapeError, match=rf"^bool: a tensor of shape {shape} is neither true nor false.*x\.any\(\)"):
+            call(several)
+    for kind in (float, int):
+        with pytest.raises(ShapeError, match=rf"^{kind.__name__}: a tensor of shape {shape} is not one number"):
+            kind(several)
+    for x in (several, mg.tensor(1.0)):
+        with pytest.raises(TypeError, match=r"^a tensor float32 \[.*\] stands where one whole number is expected"):
+            range(x)
+    assert range(mg.tensor([2])) == range(2) and bool(mg.tensor([[0.5]])) and float(mg.tensor([2])) == 2.0
+
+
+@pytest.mark.parametrize("join", [mg.cat, mg.stack])
+def test_what_is_joined_comes_in_a_list(join):
+    a = mg.ones(2)
+    for given in ((a, a), (iter([a]),)):
+        with pytest.raises(TypeError, match=rf"{join.__name__}: tensors is a \w+; expected a list or tuple of tensors"):
+            join(*given)
+
+
 @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
 def test_class_weights_of_another_number_are_named(loss):
     with pytest.raises(ShapeError, match=r"class weights of shape \[5\] for logits of shape \[2, 3\]; \[3\] would fit"):

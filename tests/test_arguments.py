@@ -257,6 +257,29 @@ def test_layers_in_place(layer):
         layer(inplace=True)(mg.tensor(values, requires_grad=True))
 
 
+# ------------------------------------------------------------------------------------------------ numpy's names
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "amax", "amin", "all", "any", "max", "min", "argmax", "argmin"])
+def test_reductions_take_numpys_names_too(name):
+    x = mg.tensor([[1.0, 5.0, 2.0], [0.0, 3.0, 4.0]])
+    for call in (getattr(mg, name), lambda x, **names: getattr(x, name)(**names)):
+        ours, theirs = call(x, dim=1, keepdim=True), call(x, axis=1, keepdims=True)
+        assert str(ours) == str(theirs) != str(call(x, axis=0))
+        told = rf"{name}: axis=0 beside dim=1; it takes dim and keepdim, or axis and keepdims"
+        with pytest.raises(TypeError, match=told):
+            call(x, dim=1, axis=0)
+        with pytest.raises(TypeError, match=rf"{name}: dtype='float64' beside"):
+            call(x, dtype="float64")
+
+
+@pytest.mark.parametrize("function", [np.sum, np.mean, np.prod, np.max, np.min, np.all, np.any, np.argmax])
+def test_numpys_reductions_of_a_tensor_are_the_tensors_own(function):
+    x = mg.tensor([[1.0, 5.0], [0.0, 3.0]], requires_grad=True)
+    assert function(x).tolist() == function(x.array).tolist()
+    assert isinstance(function(x), mg.Tensor) and isinstance(function(x, axis=1), mg.Tensor | tuple)
+
+
 # ------------------------------------------------------------------------------------------------ as text, and rounded
 
 

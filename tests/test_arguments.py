@@ -349,6 +349,47 @@ def test_probabilities_of_another_shape_are_told_what_fits():
         F.cross_entropy(_LOGITS, mg.ones(4, 1))
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ([[1, 2], [3]], r"data[0] is 2 long, data[1] is 1 long; all of one level must be equally long"),
+        ([[[1, 2]], [[1, 2, 3]]], "data[0][0] is 2 long, data[1][0] is 3 long"),
+        ([[1, 2], 3], "data[0] is 2 long, data[1] is a number"),
+        ([np.ones((2, 3)), np.ones((2, 4))], "data[0][0] is 3 long, data[1][0] is 4 long"),
+        ([mg.ones(2), mg.ones(3)], "data[0] is 2 long, data[1] is 3 long"),
+    ],
+)
+def test_ragged_lists_are_told_where(data, told):
+    for dtype in (None, "float32"):
+        with pytest.raises(ShapeError, match=re.escape(f"tensor: the nested lists are ragged: {told}")):
+            mg.tensor(data, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (None, "None (NoneType) as object"),
+        (["a"], "'a' (str) as <U1"),
+        ([[1.0, 2], [3, "four"]], "'four' (str) as <U"),
+        (np.array(["a"]), "np.str_('a') (str_) as <U1"),
+        ([2**70], f"{2**70} (int) as object"),
+        ({1: 2}, "{1: 2} (dict) as object"),
+    ],
+)
+def test_what_is_no_number_makes_no_tensor(data, told):
+    fits = "a number, nested lists of numbers, an array or a tensor"
+    with pytest.raises(TypeError, match=rf"^tensor: {re.escape(told)}.* is no number that a tensor can hold; expected {fits}$"):
+        mg.tensor(data)
+    if isinstance(data, np.ndarray):
+        with pytest.raises(TypeError, match=r"from_numpy: .* expected an array of numbers"):
+            mg.from_numpy(data)
+
+
+def test_numbers_that_are_refused_by_numpy_itself_have_its_words():
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        mg.tensor([["a", 1], ["b", 2]], dtype="float32")
+
+
 @pytest.mark.parametrize("several", [mg.ones(2, 3), mg.ones(0)])
 def test_several_numbers_are_no_single_one(several):
     shape = re.escape(str(list(several.shape)))

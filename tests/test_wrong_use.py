@@ -1,0 +1,136 @@
+"""What is used in a wrong way is told so in one sentence: what was given, where, and what would fit."""
+
+import re
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import nn
+from minigrad.errors import ShapeError
+
+# ------------------------------------------------------------------------------------------------ tensors and losses
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda x: F.conv2d(x, mg.ones(1, 1, 2, 2)), "conv2d: input is a ndarray; expected a tensor"),
+        (lambda x: F.max_pool2d(x, 2), "max_pool2d: 'input' is a ndarray; expected a tensor"),
+        (lambda x: F.conv2d(mg.ones(1, 1, 2, 2), x), "conv2d: weight is a ndarray; expected a tensor"),
+    ],
+)
+def test_what_is_no_tensor_is_named(call, told):
+    with pytest.raises(TypeError, match=told):
+        call(np.ones((1, 1, 4, 4), np.float32))
+
+
+_LOGITS, _LABELS = mg.ones(4, 3), mg.tensor([0, 1, 2, 2])
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss, F.mse_loss, nn.CrossEntropyLoss(), nn.NLLLoss(), nn.MSELoss()])
+@pytest.mark.parametrize("stranger", [None, [1], np.ones((4, 3)), 1.0])
+def test_a_loss_of_what_is_no_tensor_names_it(loss, stranger):
+    shown = "None" if stranger is None else f"a {type(stranger).__name__}"
+    for name, given in (("input", (stranger, _LABELS)), ("target", (_LOGITS, stranger))):
+        with pytest.raises(TypeError, match=rf"^\w+: {name} is {shown}; expected a tensor \(minigrad.tensor makes one\)$"):
+            loss(*given)
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_a_loss_is_told_of_labels_and_weights_that_are_none(loss):
+    name = loss.__name__
+    told = rf"{name}: input float32 \[4, 3\], target float32 \[4\]; expected class indices, integers \[4\] \(convert with .long"
+    with pytest.raises(TypeError, match=told):
+        loss(_LOGITS, _LABELS.float())
+    with pytest.raises(TypeError, match=f"{name}: weight is a str; expected a tensor"):
+        loss(_LOGITS, _LABELS, "sum")
+    with pytest.raises(ShapeError, match=f"{name}: logits need a class axis"):
+        loss(_LOGITS.sum(), _LABELS)
+    assert loss(_LOGITS, _LABELS > 1).item() == loss(_LOGITS, (_LABELS > 1).long()).item()
+
+
+def test_probabilities_of_another_shape_are_told_what_fits():
+    with pytest.raises(ShapeError, match=r"target float32 \[4, 1\]; expected class indices, .*, or probabilities \[4, 3\]$"):
+        F.cross_entropy(_LOGITS, mg.ones(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ([[1, 2], [3]], r"data[0] is 2 long, data[1] is 1 long; all of one level must be equally long"),
+        ([[[1, 2]], [[1, 2, 3]]], "data[0][0] is 2 long, data[1][0] is 3 long"),
+        ([[1, 2], 3], "data[0] is 2 long, data[1] is a number"),
+        ([np.ones((2, 3)), np.ones((2, 4))], "data[0][0] is 3 long, data[1][0] is 4 long"),
+        ([mg.ones(2), mg.ones(3)], "data[0] is 2 long, data[1] is 3 long"),
+    ],
+)
+def test_ragged_lists_are_told_where(data, told):
+    for dtype in (None, "float32"):
+        with pytest.raises(ShapeError, match=re.escape(f"tensor: the nested lists are ragged: {told}")):
+            mg.tensor(data, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (None, "None (NoneType) as object"),
+        (["a"], "'a' (str) as <U1"),
+        ([[1.0, 2], [3, "four"]], "'four' (str) as <U"),
+        (np.array(["a"]), "np.str_('a') (str_) as <U1"),
+        ([2**70], f"{2**70} (int) as object"),
+        ({1: 2}, "{1: 2} (dict) as object"),
+    ],
+)
+def test_what_is_no_number_makes_no_tensor(data, told):
+    fits = "a number, nested lists of numbers, an array or a tensor"
+    with pytest.raises(TypeError, match=rf"^tensor: {re.escape(told)}.* is no number that a tensor can hold; expected {fits}$"):
+        mg.tensor(data)
+    if isinstance(data, np.ndarray):
+        with pytest.raises(TypeError, match=r"from_numpy: .* expected an array of numbers"):
+            mg.from_numpy(data)
+
+
+def test_numbers_that_are_refused_by_numpy_itself_have_its_words():
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        mg.tensor([["a", 1], ["b", 2]], dtype="float32")
+
+
+@pytest.mark.parametrize("several", [mg.ones(2, 3), mg.ones(0)])
+def test_several_numbers_are_no_single_one(several):
+    shape = re.escape(str(list(several.shape)))
+    for call in (bool, lambda x: F.relu(x, x), lambda x: x + 1 in [x], lambda x: 1 if x > 0 else 0):
+        with pytest.raises(ShapeError, match=rf"^bool: a tensor of shape {shape} is neither true nor false.*x\.any\(\)"):
+            call(several)
+    for kind in (float, int):
+        with pytest.raises(ShapeError, match=rf"^{kind.__name__}: a tensor of shape {shape} is not one number"):
+            kind(several)
+    for x in (several, mg.tensor(1.0)):
+        with pytest.raises(TypeError, match=r"^a tensor float32 \[.*\] stands where one whole number is expected"):
+            range(x)
+    assert range(mg.tensor([2])) == range(2) and bool(mg.tensor([[0.5]])) and float(mg.tensor([2])) == 2.0
+
+
+@pytest.mark.parametrize("join", [mg.cat, mg.stack])
+def test_what_is_joined_comes_in_a_list(join):
+    a = mg.ones(2)
+    for given in ((a, a), (iter([a]),)):
+        with pytest.raises(TypeError, match=rf"{join.__name__}: tensors is a \w+; expected a list or tuple of tensors"):
+            join(*given)
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_class_weights_of_another_number_are_named(loss):
+    with pytest.raises(ShapeError, match=r"class weights of shape \[5\] for logits of shape \[2, 3\]; \[3\] would fit"):
+        loss(mg.ones(2, 3), mg.tensor([1, 2]), weight=mg.ones(5))
+
+
+def test_smoothing_by_more_than_all():
+    with pytest.raises(ValueError, match=r"label_smoothing 2\.0 must lie from 0 to 1"):
+        F.cross_entropy(mg.ones(2, 3), mg.tensor([1, 2]), label_smoothing=2.0)
+
+
+def test_negative_lengths_are_no_shape():
+    with pytest.raises(ShapeError, match=r"reshape: \[-2, -3\] has a negative length"):
+        mg.ones(2, 3).reshape(-2, -3)

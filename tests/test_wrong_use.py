@@ -134,3 +134,40 @@ def test_smoothing_by_more_than_all():
 def test_negative_lengths_are_no_shape():
     with pytest.raises(ShapeError, match=r"reshape: \[-2, -3\] has a negative length"):
         mg.ones(2, 3).reshape(-2, -3)
+
+
+# ------------------------------------------------------------------------------------------------ layers
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "told"),
+    [
+        (
+            lambda: nn.Linear(28 * 28 / 2, 5),
+            TypeError,
+            "Linear: in_features = 392.0; expected a whole number (// divides to one)",
+        ),
+        (lambda: nn.Linear(3, "5"), TypeError, "Linear: out_features = '5'; expected a whole number"),
+        (lambda: nn.Linear(3, -1), ValueError, "Linear: out_features = -1; expected 0 or more"),
+        (lambda: nn.BatchNorm2d(3.0), TypeError, "BatchNorm2d: num_features = 3.0; expected a whole number"),
+        (lambda: nn.Conv2d(3.0, 8, 3), TypeError, "Conv2d: in_channels = 3.0; expected a whole number"),
+        (lambda: nn.Conv2d(3, 8, 3, groups=1.0), TypeError, "Conv2d: groups = 1.0; expected a whole number"),
+        (lambda: nn.Conv2d(3, 8, 3.0), TypeError, "Conv2d: kernel_size 3.0; whole numbers expected"),
+        (lambda: nn.Conv1d(3, 8, "3"), TypeError, "Conv1d: kernel_size '3'; whole numbers expected"),
+        (lambda: nn.Conv2d(3, 8, None), TypeError, "Conv2d: kernel_size None; whole numbers expected"),
+        (lambda: nn.Conv2d(3, 8, 0), ShapeError, "Conv2d: kernel_size 0; must be at least 1"),
+        (lambda: nn.Conv2d(3, 8, 3, stride=0), ShapeError, "Conv2d: stride 0; must be at least 1"),
+        (lambda: nn.Conv2d(3, 8, 3, stride=(2, 0)), ShapeError, "Conv2d: stride (2, 0); must be at least 1"),
+        (lambda: nn.Conv1d(3, 8, 3, dilation=0), ShapeError, "Conv1d: dilation 0; must be at least 1"),
+        (lambda: nn.Conv2d(3, 8, 3, padding=-1), ShapeError, "Conv2d: padding -1; must be at least 0"),
+    ],
+)
+def test_a_layer_refuses_sizes_that_are_none_when_it_is_made(call, kind, told):
+    with pytest.raises(kind, match=f"^{re.escape(told)}"):
+        call()
+
+
+def test_whole_numbers_of_numpy_make_layers():
+    three = np.int64(3)
+    assert nn.Linear(three, three)(mg.ones(1, 3)).shape == (1, 3)
+    assert nn.Conv2d(1, 2, three, stride=three, padding=np.int64(1))(mg.ones(1, 1, 7, 7)).shape == (1, 2, 3, 3)

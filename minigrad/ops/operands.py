@@ -18,6 +18,7 @@ __all__ = [
     "as_float",
     "as_tensor",
     "cast",
+    "check_counts",
     "no_tensor",
     "operands",
     "same_float",
@@ -97,6 +98,18 @@ def no_tensor(name: str, **given: object) -> TypeError:
     key, x = next((key, x) for key, x in given.items() if not isinstance(x, TensorBase))
     shown = "None" if x is None else f"a {type(x).__name__}"
     return TypeError(f"{name}: {key} is {shown}; expected a tensor (minigrad.tensor makes one)")
+
+
+def check_counts(name: str, **counts: Any) -> None:
+    """Refuse settings that count something: TypeError for what is no whole number, ValueError below 0."""
+    for key, count in counts.items():
+        try:
+            fits = operator.index(count) >= 0
+        except TypeError:
+            hint = " (// divides to one)" if isinstance(count, float) else ""
+            raise TypeError(f"{name}: {key} = {count!r}; expected a whole number{hint}") from None
+        if not fits:
+            raise ValueError(f"{name}: {key} = {count!r}; expected 0 or more")
 
 
 def shape_of(*shape: Any) -> tuple[int, ...]:

@@ -7,8 +7,9 @@ import pytest
 
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import nn
+from minigrad import nn, optim
 from minigrad.errors import ShapeError
+from minigrad.io.safetensors import save_file
 
 # ------------------------------------------------------------------------------------------------ tensors and losses
 
@@ -171,3 +172,26 @@ def test_whole_numbers_of_numpy_make_layers():
     three = np.int64(3)
     assert nn.Linear(three, three)(mg.ones(1, 3)).shape == (1, 3)
     assert nn.Conv2d(1, 2, three, stride=three, padding=np.int64(1))(mg.ones(1, 1, 7, 7)).shape == (1, 2, 3, 3)
+
+
+# ------------------------------------------------------------------------------------------------ states
+
+
+@pytest.mark.parametrize("given", ["m.pt", None, nn.Linear(2, 2), [1]])
+def test_a_state_comes_by_name(given, tmp_path):
+    name, layer = type(given).__name__, nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=rf"load_state_dict: state_dict is a {name}; .*load_file\(path\) reads them$"):
+        layer.load_state_dict(given)
+    with pytest.raises(TypeError, match=rf"SGD\.load_state_dict: 'param_groups' and 'state' expected.*, got a {name}$"):
+        optim.SGD(layer.parameters()).load_state_dict(given)
+    with pytest.raises(TypeError, match=rf"save_file: tensors is a {name}; expected .*, as model\.state_dict\(\) gives them$"):
+        save_file(given, tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_dictionary_is_no_state(tmp_path):
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"'param_groups' and 'state' expected.*, got \['weight', 'bias'\]$"):
+        optim.SGD(layer.parameters()).load_state_dict(layer.state_dict())
+    with pytest.raises(TypeError, match=r"save_file: the names are \[1\]; expected"):
+        save_file({1: np.ones(2)}, tmp_path / "m.safetensors")

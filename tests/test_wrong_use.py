@@ -195,3 +195,37 @@ def test_another_dictionary_is_no_state(tmp_path):
         optim.SGD(layer.parameters()).load_state_dict(layer.state_dict())
     with pytest.raises(TypeError, match=r"save_file: the names are \[1\]; expected"):
         save_file({1: np.ones(2)}, tmp_path / "m.safetensors")
+
+
+# ------------------------------------------------------------------------------------------------ optimisers
+
+
+def test_an_optimiser_wants_parameters():
+    model = nn.Linear(2, 2)
+    for given in (model, model.parameters, None):
+        told = rf"^SGD: an iterable of parameters expected, such as model\.parameters\(\), got a {type(given).__name__}$"
+        with pytest.raises(TypeError, match=told):
+            optim.SGD(given)
+    for group in ({"lr": 1}, {"params": None}, {"params": model}):
+        with pytest.raises(TypeError, match=r"SGD: a group is a dictionary whose 'params' are parameters, got \{'"):
+            optim.SGD([group])
+    with pytest.raises(TypeError, match=r"a Linear is no parameter; tensors expected, such as model\.parameters\(\) gives"):
+        optim.SGD(nn.Sequential(model))
+    assert len(optim.SGD([{"params": model.weight}, {"params": [model.bias]}]).param_groups) == 2
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_rates_are_numbers(kind):
+    model = nn.Linear(2, 2)
+    for rate in ("1e-3", None, 1j, [0.1]):
+        with pytest.raises(TypeError, match=rf"^{kind.__name__}: lr = {re.escape(repr(rate))} is no number$"):
+            kind(model.parameters(), lr=rate)
+    with pytest.raises(ValueError, match="lr = -1 must not be below 0"):
+        kind(model.parameters(), lr=-1)
+    kind(model.parameters(), lr=np.float32(0.1))
+
+
+@pytest.mark.parametrize("betas", [0.9, (0.9,), ("0.9", 0.99)])
+def test_betas_are_two_numbers(betas):
+    with pytest.raises(TypeError, match=rf"Adam: betas = {re.escape(repr(betas))}; expected two numbers"):
+        optim.Adam(nn.Linear(2, 2).parameters(), betas=betas)

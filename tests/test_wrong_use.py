@@ -10,6 +10,7 @@ import minigrad.nn.functional as F
 from minigrad import nn, optim
 from minigrad.errors import ShapeError
 from minigrad.io.safetensors import save_file
+from minigrad.utils.data import DataLoader
 
 # ------------------------------------------------------------------------------------------------ tensors and losses
 
@@ -229,3 +230,45 @@ def test_rates_are_numbers(kind):
 def test_betas_are_two_numbers(betas):
     with pytest.raises(TypeError, match=rf"Adam: betas = {re.escape(repr(betas))}; expected two numbers"):
         optim.Adam(nn.Linear(2, 2).parameters(), betas=betas)
+
+
+# ------------------------------------------------------------------------------------------------ batches
+
+
+@pytest.mark.parametrize("make", [np.ones, mg.ones])
+def test_samples_of_two_shapes_are_named_by_their_number(make):
+    samples = [make((2, 3)), make((2, 3)), make((2, 4)), make((2, 3))]
+    alike = "the samples of one batch must be alike, or a collate_fn join them"
+    told = f"default_collate: sample {{0}}{{2}} has shape [2, 3], sample {{1}}{{2}} has shape [2, 4]; {alike}"
+    for wrapped, place in (
+        (samples, ""),
+        ([(x, 1) for x in samples], "[0]"),
+        ([{"x": {"y": x}} for x in samples], "['x']['y']"),
+    ):
+        with pytest.raises(ShapeError, match=re.escape(told.format(0, 2, place))):
+            next(iter(DataLoader(wrapped, batch_size=4)))
+        with pytest.raises(ShapeError, match=re.escape(told.format(3, 2, place))):
+            next(iter(DataLoader(wrapped, batch_sampler=[[3, 2]])))
+
+
+@pytest.mark.parametrize(
+    ("samples", "kind", "told"),
+    [
+        ([1, None], TypeError, "sample 0 is a int, sample 1 is a NoneType"),
+        ([np.ones(2), "a"], TypeError, "sample 0 is a ndarray, sample 1 is a str"),
+        ([mg.ones(2), 1.0], TypeError, "sample 0 is a Tensor, sample 1 is a float"),
+        ([(1, 2), 3], TypeError, "sample 0 is a tuple, sample 1 is a int"),
+        ([(1, 2), (3,)], ShapeError, "sample 0 has 2 parts, sample 1 has 1 parts"),
+        ([{"x": 1, "y": 2}, {"y": 3}], ShapeError, "sample 0 has the keys ['x', 'y'], sample 1 has the keys ['y']"),
+    ],
+)
+def test_samples_of_two_kinds_are_named(samples, kind, told):
+    with pytest.raises(kind, match=re.escape(f"default_collate: {told}; ")):
+        next(iter(DataLoader(samples, batch_size=2)))
+
+
+def test_samples_that_differ_in_kind_of_number_or_order_of_keys_are_alike():
+    (numbers,) = DataLoader([np.float32(1), 2, True], batch_size=3)
+    assert numbers.tolist() == [1, 2, 1]
+    (batch,) = DataLoader([{"x": 1, "y": 2}, {"z": 0, "y": 4, "x": 3}], batch_size=2)
+    assert {key: value.tolist() for key, value in batch.items()} == {"x": [1, 3], "y": [2, 4]}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad.core import TensorBase
+from minigrad.errors import ShapeError
 from minigrad.ops.operands import DEFAULT_DTYPE, shape_of
 from minigrad.random import generator
 from minigrad.tensor import Tensor
@@ -34,26 +36,33 @@ __all__ = [
 
 DType = npt.DTypeLike | None
 
+_NUMBERS = "biufc"
+
 
 def tensor(data: Any, dtype: DType = None, requires_grad: bool = False) -> Tensor:
     """A new leaf with a copy of the numbers.
 
-    Arrays keep their type; Python floats become float32, integers int64. Raises GradientError for a gradient of integers.
+    Arrays keep their type; Python floats become float32, integers int64. Raises GradientError for a gradient of integers,
+    ShapeError for ragged lists, TypeError for what is no number.
     """
     if isinstance(data, TensorBase):
         data = data.array
-    array = np.array(data, dtype=dtype)
-    if array.dtype == object:
-        raise ValueError("tensor: the nested lists are ragged or hold something other than numbers")
+    try:
+        array = np.array(data, dtype=dtype)
+    except ValueError:
+        _check_lengths(data)
+        raise
+    _check_kind("tensor", array.dtype, data)
     if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
         array = array.astype(DEFAULT_DTYPE)
     return Tensor(array, requires_grad)
 
 
 def from_numpy(array: npt.NDArray[Any]) -> Tensor:
-    """A tensor on the array's own memory. Raises TypeError for what is no array."""
+    """A tensor on the array's own memory. Raises TypeError for what is no array, or one of no numbers."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: a {type(array).__name__} given; expected a numpy array (minigrad.tensor copies the rest)")
+    _check_kind("from_numpy", array.dtype, array)
     return Tensor(array)
 
 
@@ -141,3 +150,37 @@ def _drawn(draw: Any, size: tuple[Any, ...], dtype: DType) -> npt.NDArray[Any]:
     wanted = np.dtype(dtype or DEFAULT_DTYPE)
     own = wanted if wanted in (np.float32, np.float64) else np.dtype(np.float64)
     return np.asarray(draw(shape_of(*size), dtype=own)).astype(wanted, copy=False)
+
+
+def _check_lengths(data: Any) -> None:
+    """Raise ShapeError for nested lists of different lengths, at the first level where there are any."""
+    level = [("data", data)]
+    while level:
+        lengths = [f"{len(part)} long" if _branches(part) else "a number" for _, part in level]
+        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+        if odd:
+            places = ", ".join(f"{level[i][0]} is {lengths[i]}" for i in (0, odd))
+            raise ShapeError(f"tensor: the nested lists are ragged: {places}; all of one level must be equally long")
+        level = [(f"{place}[{i}]", inner) for place, part in level if _branches(part) for i, inner in enumerate(part)]
+
+
+def _branches(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) or (isinstance(data, (np.ndarray, TensorBase)) and data.ndim > 0)
+
+
+def _check_kind(name: str, dtype: np.dtype[Any], data: Any) -> None:
+    """Raise TypeError for a type that is none of numbers, naming the first thing in `data` that is to blame."""
+    if dtype.kind in _NUMBERS:
+        return
+    culprit = next((leaf for leaf in _leaves(data) if np.asarray(leaf).dtype.kind not in _NUMBERS), data)
+    fits = "a number, nested lists of numbers, an array or a tensor" if name == "tensor" else "an array of numbers"
+    told = f"{culprit!r:.60} ({type(culprit).__name__}) as {dtype}"
+    raise TypeError(f"{name}: {told} is no number that a tensor can hold; expected {fits}")
+
+
+def _leaves(data: Any) -> Iterator[Any]:
+    if not _branches(data):
+        yield data
+        return
+    for part in data:
+        yield from _leaves(part)

@@ -101,7 +101,7 @@ def apply(x* **params):
     if shares(out, (a*)[0]):  #: view
         cell = (x*)[0].cell  #: view
     node = None
-    if plan is not None and out.dtype.kind in "fc":
+    if plan is not None and out.dtype.kind == "f":
         tensors, edges, saved = (x*), (e*), {}
         for name, at in plan.inputs:
             tensor = tensors[at]

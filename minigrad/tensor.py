@@ -87,5 +87,21 @@ class Tensor(
             notes.append("requires_grad=True")
         return f"tensor({', '.join(notes)})"
 
+    def __format__(self, spec: str) -> str:
+        """One number without axes in an f-string as a Python number, ``f"{loss:.4f}"``; others have no form but str()."""
+        if self.ndim and spec:
+            raise TypeError(
+                f"format: a tensor of shape {list(self.shape)} has no form {spec!r}, only a single number has: "
+                "f'{x}' shows it as it is, x.mean() and x[0] are numbers"
+            )
+        return str(self) if self.ndim else format(self.item(), spec)
+
+    def __round__(self, ndigits: int = 0) -> Tensor:
+        """To so many decimal places, ties to even."""
+        if not ndigits:
+            return self.round()
+        scale = 10.0 ** abs(ndigits)
+        return (self * scale).round() / scale if ndigits > 0 else (self / scale).round() * scale
+
 
 bind(Tensor)

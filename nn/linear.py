@@ -11,6 +11,7 @@ from minigrad.nn.init import fans, kaiming_uniform_, uniform_
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
 from minigrad.ops.linalg import linear
+from minigrad.ops.operands import check_counts
 from minigrad.tensor import Tensor
 
 __all__ = ["Identity", "Linear", "default_init"]
@@ -44,8 +45,9 @@ class Linear(Module):
     bias: Parameter | None  # (out_features,)
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
-        """Draw weight and bias uniformly within ``1 / sqrt(in_features)``."""
+        """Draw weight and bias uniformly within ``1 / sqrt(in_features)``. Raises TypeError for features in fractions."""
         super().__init__()
+        check_counts("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype))
         self.register_parameter("bias", Parameter(empty(out_features, dtype=dtype)) if bias else None)

@@ -266,7 +266,7 @@ class Module:
         """Take over numbers (tensors or arrays by dotted name), converted to the type that each part has.
 
         Raises StateDictError, before anything is changed, that lists all missing, unexpected and mis-shaped keys; without
-        `strict` only mis-shaped ones are errors, the others are returned.
+        `strict` only mis-shaped ones are errors, the others are returned. Raises TypeError for what is no dictionary.
         """
         return load_state(type(self).__name__, self.state_dict(), state_dict, strict)
 

@@ -13,6 +13,7 @@ from minigrad.nn.init import constant_, ones_, zeros_
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
 from minigrad.ops.norm import batch_norm, local_response_norm
+from minigrad.ops.operands import check_counts
 from minigrad.tensor import Tensor
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "LocalResponseNorm"]
@@ -45,6 +46,7 @@ class _BatchNorm(Module):
     ) -> None:
         """Start with weight 1, bias 0, running mean 0 and running variance 1."""
         super().__init__()
+        check_counts(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.register_parameter("weight", Parameter(ones(num_features, dtype=dtype)) if affine else None)

@@ -23,6 +23,11 @@ class IncompatibleKeys(NamedTuple):
 
 def load_state(owner: str, own: dict[str, Tensor], given: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
     """Copy the numbers in `given` into the tensors of `own`; see `Module.load_state_dict`."""
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"load_state_dict: state_dict is a {type(given).__name__}; expected tensors or arrays by name, "
+            "as state_dict() gives them and minigrad.io.safetensors.load_file(path) reads them"
+        )
     arrays = {key: value.array if isinstance(value, TensorBase) else np.asarray(value) for key, value in given.items()}
     missing = [key for key in own if key not in arrays]
     unexpected = [key for key in arrays if key not in own]

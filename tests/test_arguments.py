@@ -257,33 +257,47 @@ def test_layers_in_place(layer):
         layer(inplace=True)(mg.tensor(values, requires_grad=True))
 
 
-# ------------------------------------------------------------------------------------------------ wrong use
+# ------------------------------------------------------------------------------------------------ numpy's names
 
 
-@pytest.mark.parametrize(
-    ("call", "told"),
-    [
-        (lambda x: F.conv2d(x, mg.ones(1, 1, 2, 2)), "conv2d: input is a ndarray; expected a tensor"),
-        (lambda x: F.max_pool2d(x, 2), "max_pool2d: input is a ndarray; expected a tensor"),
-        (lambda x: F.conv2d(mg.ones(1, 1, 2, 2), x), "conv2d: weight is a ndarray; expected a tensor"),
-    ],
-)
-def test_what_is_no_tensor_is_named(call, told):
-    with pytest.raises(TypeError, match=told):
-        call(np.ones((1, 1, 4, 4), np.float32))
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "amax", "amin", "all", "any", "max", "min", "argmax", "argmin"])
+def test_reductions_take_numpys_names_too(name):
+    x = mg.tensor([[1.0, 5.0, 2.0], [0.0, 3.0, 4.0]])
+    for call in (getattr(mg, name), lambda x, **names: getattr(x, name)(**names)):
+        ours, theirs = call(x, dim=1, keepdim=True), call(x, axis=1, keepdims=True)
+        assert str(ours) == str(theirs) != str(call(x, axis=0))
+        told = rf"{name}: axis=0 beside dim=1; it takes dim and keepdim, or axis and keepdims"
+        with pytest.raises(TypeError, match=told):
+            call(x, dim=1, axis=0)
+        with pytest.raises(TypeError, match=rf"{name}: dtype='float64' beside"):
+            call(x, dtype="float64")
 
 
-@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
-def test_class_weights_of_another_number_are_named(loss):
-    with pytest.raises(ShapeError, match=r"class weights of shape \[5\] for logits of shape \[2, 3\]; \[3\] would fit"):
-        loss(mg.ones(2, 3), mg.tensor([1, 2]), weight=mg.ones(5))
+@pytest.mark.parametrize("function", [np.sum, np.mean, np.prod, np.max, np.min, np.all, np.any, np.argmax])
+def test_numpys_reductions_of_a_tensor_are_the_tensors_own(function):
+    x = mg.tensor([[1.0, 5.0], [0.0, 3.0]], requires_grad=True)
+    assert function(x).tolist() == function(x.array).tolist()
+    assert isinstance(function(x), mg.Tensor) and isinstance(function(x, axis=1), mg.Tensor | tuple)
 
 
-def test_smoothing_by_more_than_all():
-    with pytest.raises(ValueError, match=r"label_smoothing 2\.0 must lie from 0 to 1"):
-        F.cross_entropy(mg.ones(2, 3), mg.tensor([1, 2]), label_smoothing=2.0)
+# ------------------------------------------------------------------------------------------------ as text, and rounded
 
 
-def test_negative_lengths_are_no_shape():
-    with pytest.raises(ShapeError, match=r"reshape: \[-2, -3\] has a negative length"):
-        mg.ones(2, 3).reshape(-2, -3)
+def test_a_number_takes_a_format_as_in_pytorch():
+    loss = (mg.tensor(1.25, requires_grad=True) * 2).sum()
+    assert f"{loss:.1f} {loss} {mg.tensor(7):04d} {mg.tensor(True)}" == "2.5 2.5 0007 True"
+    row = mg.tensor([1.0, 2.0])
+    assert f"{row}" == str(row)
+    for several in (row, row[:1]):
+        with pytest.raises(TypeError, match=rf"format: a tensor of shape \[{len(several.array)}\] has no form '\.4f'"):
+            f"{several:.4f}"
+    with pytest.raises(ValueError, match="Unknown format code 'd'"):
+        f"{loss:d}"
+
+
+def test_round_keeps_so_many_places():
+    x = mg.tensor([1.125, -0.376, 1250.0, 1350.0], dtype="float64", requires_grad=True)
+    for places in (0, 2, -2):
+        assert round(x, places).tolist() == np.round(x.detach().numpy(), places).tolist()
+    round(x, 2).sum().backward()
+    assert round(x).tolist() == [1, 0, 1250, 1350] and x.grad.tolist() == [0] * 4

@@ -124,6 +124,46 @@ def test_shapes_that_were_guessed_may_be_to_blame(run, tmp_path):
     assert "the shapes were guessed from names" in out
 
 
+@pytest.mark.parametrize(
+    ("body", "blamed"),
+    [
+        ("import nosuch", False),
+        ("raise SystemExit(3)", False),
+        ("raise NotImplementedError", False),
+        ("return undefined, x", False),
+        ("return np.maxmum(x, 0), x", False),
+        ("return x.maen(1), x", False),
+        ("return x.sum(1, keepdim=True), x", False),
+        ("return None, x", False),
+        ("n, c, h, w = x.shape", True),
+        ("return x.dot(x), x", True),
+        ("return x[:, 6], x", True),
+        ("return x.sum(3), x", True),
+        ("assert x.ndim == 3", True),
+        ("return np.linalg.inv(x), x", True),
+        ("return np.zeros(x), x", True),
+    ],
+)
+def test_what_no_shape_can_be_blamed_for(run, tmp_path, body, blamed):
+    path = tmp_path / "mine.py"
+    path.write_text(f"import numpy as np\ndef f_forward(x):\n    {body}\ndef f_backward(g, x):\n    return g\n")
+    code, out, _ = run(path)
+    assert (code, "! f_forward: " in out) == (1, True)
+    assert ("the shapes were guessed from names" in out) == blamed, out
+
+
+def test_shapes_may_be_to_blame_in_a_module(run, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from minigrad import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(9, 2)\n"
+        "    def forward(self, x):\n        return self.layer(x)\n"
+    )
+    code, out, _ = run(path)
+    assert code == 1
+    assert "the shapes were guessed from names" in out
+
+
 def test_a_spec_with_points(run, mine, tmp_path):
     spec = tmp_path / "teacher" / "checks.toml"
     spec.parent.mkdir()
@@ -131,7 +171,8 @@ def test_a_spec_with_points(run, mine, tmp_path):
     code, out, _ = run(mine, "--spec", spec)
     assert code == 1
     assert "✓ affine [3/3]: right" in out
-    assert "! softmax [0/2]: the submission has no 'softmax_loss'" in out
+    there = "affine_forward, affine_backward, relu_forward, relu_backward"
+    assert f"! softmax [0/2]: the submission has no 'softmax_loss'; there is: {there}\n" in out
     assert "1 of 2 right; 3 of 5 points" in out
 
 

@@ -225,7 +225,7 @@ def test_any_sequence_of_samples_is_collated():
     assert list(DataLoader(["a", "b"], 2, collate_fn="+".join)) == ["a+b"]
     with pytest.raises(TypeError, match="a sample of type object"):
         default_collate([object()])
-    with pytest.raises(ValueError, match=r"samples of \[1, 2\] parts"):
+    with pytest.raises(ValueError, match="sample 0 has 1 parts, sample 1 has 2 parts"):
         default_collate([(1,), (1, 2)])
 
 

@@ -159,6 +159,33 @@ def test_other_forms_stand_beside_the_pages(tmp_path, form, suffix):
     assert {path.name for path in (tmp_path / "out" / "pages").iterdir()} == {"ada.py.html", f"ada.py.{suffix}"}
 
 
+def test_a_form_is_written_for_what_is_marked_already(tmp_path, monkeypatch):
+    """Marked once and asked for in another form: nobody is marked again, and everybody has that form."""
+    small(tmp_path, ada=GOOD, bob=GOOD.replace("> 0", "< 0"))
+    pages = tmp_path / "out" / "pages"
+    assert main(command(tmp_path)) == 1
+    monkeypatch.setattr(batches, "ProcessPoolExecutor", None)  # nothing is left to mark
+    for form, key in (("gradescope", "score"), ("otter", "output"), ("json", "points")):
+        assert main(command(tmp_path, "--format", form)) == 1
+        tables = [json.loads((pages / f"{name}.py.json").read_text()) for name in ("ada", "bob")]
+        assert all(key in table for table in tables), form
+    page = pages / "ada.py.html"
+    text, kept = page.read_text(), (pages / "bob.py.html").stat().st_mtime_ns
+    page.unlink()
+    assert main(command(tmp_path)) == 1
+    assert page.read_text() == text
+    assert (pages / "bob.py.html").stat().st_mtime_ns == kept, "what says the same is not written again"
+
+
+def test_a_form_of_an_old_result_does_not_stay(tmp_path):
+    small(tmp_path, ada=GOOD, bob=GOOD.replace("> 0", "< 0"))
+    pages = tmp_path / "out" / "pages"
+    assert main(command(tmp_path, "--format", "gradescope")) == 1
+    small(tmp_path, bob=GOOD)
+    assert main(command(tmp_path)) == 0
+    assert {path.name for path in pages.iterdir()} == {"ada.py.html", "ada.py.json", "bob.py.html"}
+
+
 def test_the_table_is_harmless_in_a_spreadsheet(tmp_path):
     result = Result("=cmd()", "t", [Outcome("points", "passed", 1, 1, "right")])
     write_table([result], tmp_path / "marks.csv")

@@ -1,5 +1,7 @@
 """Points: for whole checks and for elements, for one half, with and without a reference, in doubt."""
 
+import functools
+import linecache
 import re
 
 import numpy as np
@@ -174,6 +176,51 @@ def test_a_key_is_of_submission_spec_and_seed(tmp_path):
     path.write_text("x = 2")
     others.append(key_of(path, spec, 0))
     assert len({key, *others}) == 4
+
+
+def in_a_notebook(name, text):
+    """The functions of a cell: compiled under the name of a file that only linecache has, as ipykernel does."""
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    names = {"np": np}
+    exec(compile(text, name, "exec"), names)
+    return names
+
+
+def with_reference(tmp_path, reference):
+    path = tmp_path / "tanh.py"
+    path.write_text(
+        "import numpy as np\n"
+        "def tanh_forward(x):\n    return np.tanh(x), x\n"
+        "def tanh_backward(g, x):\n    return g / np.cosh(x) ** 2\n"
+    )
+    arguments = {"x": Draw((2, 3))}
+    check = Check("tanh", "tanh_forward", backward="tanh_backward", arguments=arguments, reference=reference)
+    return mark(path, Spec((check,)))
+
+
+def test_a_reference_may_stand_in_a_notebook(tmp_path):
+    cell = "def right(x):\n    return np.tanh(x), None\n"
+    name = str(tmp_path / "ipykernel_7" / "1.py")
+    first = with_reference(tmp_path, in_a_notebook(name, cell)["right"])
+    assert first.ok
+    again = with_reference(tmp_path, in_a_notebook(name, cell)["right"])
+    other = with_reference(tmp_path, in_a_notebook(name, cell.replace("None", "x"))["right"])
+    assert first.key == again.key != other.key
+
+
+def test_a_reference_may_be_built_in_or_any_object_that_can_be_called(tmp_path):
+    def raised(x, extra):
+        return np.tanh(x) + extra
+
+    class Right:
+        def __call__(self, x):
+            return np.tanh(x)
+
+    for reference in (np.tanh, functools.partial(raised, extra=0), Right()):
+        assert with_reference(tmp_path, reference).ok
+    wrong = with_reference(tmp_path, functools.partial(raised, extra=1))
+    assert not wrong.ok
+    assert wrong.key != with_reference(tmp_path, functools.partial(raised, extra=0)).key
 
 
 def test_what_is_no_submission(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,14 @@ from minigrad.io.atomic import write_text
 __all__ = ["add_parser", "run"]
 
 RIGHT, WRONG = 0, 1
+
+#: How an error begins that a wrong shape, or a wrong setting, may have brought about: no missing module, no exit, no typo.
+_SHAPES_FAULT = re.compile(
+    r"\S*(Value|Index|Key|Assertion|ZeroDivision|Axis|LinAlg)Error\b"
+    r"|TypeError: (?!.*(argument|NoneType))"
+    r"|AttributeError: '(int|float|bool|str|dict)'"
+    r"|\w+: .*\[\d"  # a ShapeError of minigrad's has every shape in it
+)
 
 
 class RequestError(MinigradError, ValueError):
@@ -66,7 +75,7 @@ def _one(args: argparse.Namespace) -> int:
     console = _Console(args, spec)
     result = mark(args.submission, spec, seed=args.seed, neighbours=args.spec is None, told=console.told)
     for outcome in result.outcomes:
-        if outcome.name in guessed and outcome.status == "error":
+        if outcome.name in guessed and outcome.status == "error" and _SHAPES_FAULT.match(outcome.summary):
             outcome.hints.append("the shapes were guessed from names; write them into the docstring ('x: input, shape (N, D)')")
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """A folder of submissions, marked in parallel: a table, a page for each student, and a run that can be picked up again.
 
 Each submission's result is written, whole, as soon as it is there. A run over the same folder takes the results it finds
-whose key (of submission, spec and seed) is still right, and marks the rest.
+whose key (of submission, spec and seed) is still right, and marks the rest. Pages and forms are made of the results in every
+run, so that they are whole and in the form that was asked for last.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Batch:
             if old is None:
                 todo.append(submission)
             else:
+                self._show(old)  # in the form of this run, whatever an earlier one left there
                 found[submission.name] = old
                 told(old)
         for submission, result in self._marked(todo, jobs or os.cpu_count() or 1):
@@ -141,18 +143,33 @@ class Batch:
         return self.out / "results" / f"{name}.json"
 
     def _write(self, result: Result) -> None:
-        """First the page, then the result: where the result is, both are."""
-        suffix = {"html": "html", "junit": "xml", "text": "txt", "nbgrader": "ipynb"}.get(self.form, "json")
-        write_text(self.out / "pages" / f"{result.submission}.html", FORMATS["html"](result))
-        if self.form != "html":
-            write_text(self.out / "pages" / f"{result.submission}.{suffix}", FORMATS[self.form](result))
+        """A new result. First of all the old one's forms go: those that this run does not write would tell other points."""
+        for suffix in {_suffix(form) for form in FORMATS}:
+            (self.out / "pages" / f"{result.submission}{suffix}").unlink(missing_ok=True)
+        self._show(result)
         write_text(self._place(result.submission), FORMATS["json"](result))
+
+    def _show(self, result: Result) -> None:
+        """The page and the form that was asked for."""
+        for form in dict.fromkeys(("html", self.form)):
+            _keep(self.out / "pages" / f"{result.submission}{_suffix(form)}", FORMATS[form](result))
 
     def given_up(self, submission: Path, reason: str) -> Result:
         """A submission that can't be marked at all: no points, and the reason."""
         if self.spec is not None:
             return nothing_for(submission, self.teachers, reason)
         return Result(submission.name, "gradient check", [Outcome("file", "error", 0.0, 1.0, printable(reason))])
+
+
+def _suffix(form: str) -> str:
+    """Gradescope's, Otter's and our own JSON share one: the last run's is there."""
+    return {"html": ".html", "junit": ".xml", "text": ".txt", "nbgrader": ".ipynb"}.get(form, ".json")
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a file, unless it is there and says the same."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
 
 
 _settled: list[Batch] = []

@@ -97,7 +97,8 @@ def _changed(arrays: list[Any], before: list[Any]) -> dict[int, Any]:
 
 def _named(module: Any, name: str) -> Any:
     if not hasattr(module, name):
-        raise MinigradError(f"the submission has no {name!r}")
+        own = [key for key, x in vars(module).items() if callable(x) and getattr(x, "__module__", "") == module.__name__]
+        raise MinigradError(f"the submission has no {name!r}; there is: {', '.join(own) or 'no function and no class'}")
     return getattr(module, name)
 
 

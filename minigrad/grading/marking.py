@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import linecache
 import tempfile
 import textwrap
 import time
@@ -124,7 +126,7 @@ def key_of(submission: Path, spec: Spec, seed: int) -> str:
 
 
 def _lasting(value: Any) -> str:
-    """A text that is the same in every process: a function stands as its name and the contents of its file."""
+    """A text that is the same in every process: a function stands as its name and what it was written in."""
     if is_dataclass(value):
         return _lasting(vars(value))
     if isinstance(value, Mapping):
@@ -133,11 +135,22 @@ def _lasting(value: Any) -> str:
         return "[" + ", ".join(map(_lasting, value)) + "]"
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{value.tolist()}"
-    if callable(value):
-        source = inspect.getsourcefile(value)
-        contents = Path(source).read_bytes() if source else b""
-        return f"{value.__qualname__} {hashlib.sha256(contents).hexdigest()}"
+    if isinstance(value, functools.partial):
+        return _lasting([value.func, value.args, value.keywords])
+    if callable(value) and not isinstance(value, np.ufunc):
+        named = value if hasattr(value, "__qualname__") else type(value)
+        return f"{named.__qualname__} {hashlib.sha256(_source(named)).hexdigest()}"
     return repr(value)
+
+
+def _source(function: Any) -> bytes:
+    """The file in which it is defined, or the notebook's cell, which is a file in name only; of what is built in, nothing."""
+    try:
+        name = inspect.getsourcefile(function) or ""
+    except TypeError:
+        return b""
+    path = Path(name)
+    return path.read_bytes() if path.is_file() else "".join(linecache.getlines(name)).encode()
 
 
 # ------------------------------------------------------------------------------------------------ one check

@@ -31,6 +31,11 @@ def save_file(
 
     Raises TypeError for what is neither, OSError when the file can't be written.
     """
+    fits = "expected tensors or arrays by name, as model.state_dict() gives them"
+    if not isinstance(tensors, Mapping):
+        raise TypeError(f"save_file: tensors is a {type(tensors).__name__}; {fits}")
+    if not all(isinstance(name, str) for name in tensors):
+        raise TypeError(f"save_file: the names are {[*tensors]!r:.60}; {fits}")
     arrays = {name: value.array if isinstance(value, TensorBase) else value for name, value in tensors.items()}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad.core import TensorBase
+from minigrad.errors import ShapeError
 from minigrad.op import Op, Sample
 from minigrad.ops.elementwise import elementwise, predicate
 from minigrad.ops.operands import NUMERIC, Operand, as_tensor, operands
@@ -212,13 +213,25 @@ class ComparisonMethods(TensorBase):
         return isfinite(self)
 
     def __bool__(self) -> bool:
-        return bool(self.item())
+        if self.array.size != 1:
+            raise ShapeError(
+                f"bool: a tensor of shape {list(self.shape)} is neither true nor false as a whole; "
+                "x.any() says whether some element is true, x.all() whether every one is"
+            )
+        return bool(self.array.item())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number("int"))
 
     def __index__(self) -> int:
-        return operator.index(self.item())
+        if self.array.size != 1 or self.array.dtype.kind not in "iub":
+            raise TypeError(f"a tensor {self.dtype} {list(self.shape)} stands where one whole number is expected")
+        return operator.index(self.array.item())
+
+    def _number(self, name: str) -> Any:
+        if self.array.size != 1:
+            raise ShapeError(f"{name}: a tensor of shape {list(self.shape)} is not one number; x.tolist() gives them all")
+        return self.array.item()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import maximum, minimum
 from minigrad.ops.index import gather
 from minigrad.ops.movement import normal_axis, reshape, unsqueeze
-from minigrad.ops.reduce import amax, amin
+from minigrad.ops.reduce import NumpysNames, amax, amin, by_numpys_names
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -67,13 +67,17 @@ def _where_extreme(name: str, op: Op, input: TensorBase, dim: int | None, keepdi
     return unsqueeze(found, axis) if keepdim and not flat else found
 
 
-def argmax(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmax(input: TensorBase, dim: int | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """The index of the largest (of all in row order, or along `dim`); the first of a tie."""
+    if names:
+        dim, keepdim = by_numpys_names("argmax", dim, keepdim, names)
     return _where_extreme("argmax", _argmax, input, dim, keepdim)
 
 
-def argmin(input: TensorBase, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmin(input: TensorBase, dim: int | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """The index of the smallest (of all in row order, or along `dim`); the first of a tie."""
+    if names:
+        dim, keepdim = by_numpys_names("argmin", dim, keepdim, names)
     return _where_extreme("argmin", _argmin, input, dim, keepdim)
 
 
@@ -85,21 +89,25 @@ def _extreme(name: str, op: Op, input: TensorBase, dim: int, keepdim: bool) -> E
     return Extreme(values, indices)
 
 
-def max(input: TensorBase, dim: int | TensorBase | None = None, keepdim: bool = False) -> Any:
+def max(input: TensorBase, dim: int | TensorBase | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Any:
     """The largest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient.
 
     A tensor in place of `dim` gives the elementwise `maximum`.
     """
+    if names:
+        dim, keepdim = by_numpys_names("max", dim, keepdim, names)
     if isinstance(dim, TensorBase):
         return maximum(input, dim)
     return amax(input) if dim is None else _extreme("max", _argmax, input, dim, keepdim)
 
 
-def min(input: TensorBase, dim: int | TensorBase | None = None, keepdim: bool = False) -> Any:
+def min(input: TensorBase, dim: int | TensorBase | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Any:
     """The smallest of all, or ``(values, indices)`` along `dim`: there the first of a tie takes the gradient.
 
     A tensor in place of `dim` gives the elementwise `minimum`.
     """
+    if names:
+        dim, keepdim = by_numpys_names("min", dim, keepdim, names)
     if isinstance(dim, TensorBase):
         return minimum(input, dim)
     return amin(input) if dim is None else _extreme("min", _argmin, input, dim, keepdim)
@@ -110,18 +118,18 @@ class ExtremeMethods(TensorBase):
 
     __slots__ = ()
 
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    def argmax(self, dim: int | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """The index of the largest, of all or along `dim`."""
-        return argmax(self, dim, keepdim)
+        return argmax(self, dim, keepdim, **names)
 
-    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    def argmin(self, dim: int | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """The index of the smallest, of all or along `dim`."""
-        return argmin(self, dim, keepdim)
+        return argmin(self, dim, keepdim, **names)
 
-    def max(self, dim: int | None = None, keepdim: bool = False) -> Any:
+    def max(self, dim: int | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Any:
         """The largest of all, or ``(values, indices)`` along `dim`."""
-        return max(self, dim, keepdim)
+        return max(self, dim, keepdim, **names)
 
-    def min(self, dim: int | None = None, keepdim: bool = False) -> Any:
+    def min(self, dim: int | None = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Any:
         """The smallest of all, or ``(values, indices)`` along `dim`."""
-        return min(self, dim, keepdim)
+        return min(self, dim, keepdim, **names)

@@ -61,8 +61,7 @@ _cat = register(
 
 def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
     """Joined along an axis that they have; all other lengths must agree."""
-    if not tensors:
-        raise ShapeError("cat: no tensors to join")
+    _check_several("cat", tensors)
     if not tensors[0].ndim:
         raise ShapeError("cat: tensors without axes can't be joined along one; use stack")
     axis = normal_axis("cat", dim, tensors[0].ndim)
@@ -75,10 +74,18 @@ def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
 concat = cat
 
 
+def _check_several(name: str, tensors: object) -> None:
+    if isinstance(tensors, TensorBase) or not hasattr(tensors, "__getitem__"):
+        raise TypeError(
+            f"{name}: tensors is a {type(tensors).__name__}; expected a list or tuple of tensors, as in {name}((a, b))"
+        )
+    if not tensors:
+        raise ShapeError(f"{name}: no tensors to join")
+
+
 def stack(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
     """Joined along a new axis; the shapes must be equal."""
-    if not tensors:
-        raise ShapeError("stack: no tensors to join")
+    _check_several("stack", tensors)
     if len({tensor.shape for tensor in tensors}) > 1:
         raise ShapeError(f"stack: shapes must be equal, got {[list(tensor.shape) for tensor in tensors]}")
     axis = normal_axis("stack", dim, tensors[0].ndim + 1)

@@ -18,7 +18,7 @@ from minigrad.op import Op, Sample, arrays_too, register
 from minigrad.ops.arithmetic import mul, square, sub, where
 from minigrad.ops.index import gather
 from minigrad.ops.movement import expand, movedim, reshape, unsqueeze
-from minigrad.ops.operands import as_float
+from minigrad.ops.operands import as_float, no_tensor
 from minigrad.ops.softmax import log_softmax, softmax, softmax_backward
 
 if TYPE_CHECKING:
@@ -210,14 +210,15 @@ def cross_entropy(
     """The cross-entropy of logits (N, C, ...) or (C) and targets: class indices (N, ...), or probabilities.
 
     With `weight` (C), 'mean' divides by the weights of the targets, as in PyTorch; rows with `ignore_index` don't count.
-    Raises ShapeError for shapes that don't fit, ValueError for a class index out of range or an unknown reduction.
+    Raises TypeError for what is no tensor and for indices that are no integers, ShapeError for shapes that don't fit,
+    ValueError for a class index out of range or an unknown reduction.
     """
+    _check_tensors("cross_entropy", input, target, weight)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} must lie from 0 to 1")
-    if input.ndim == 0:
-        raise ShapeError("cross_entropy: logits need a class axis, got a tensor without axes")
-    weights = weight if weight is not None else _ones(input.shape[1 if input.ndim > 1 else 0], input.dtype)
-    if target.dtype.kind == "f":
+    axis = _class_axis("cross_entropy", input)
+    weights = weight if weight is not None else _ones(input.shape[axis], input.dtype)
+    if target.dtype.kind not in "iub":
         return _soft_cross_entropy(input, target, weights, reduction, label_smoothing)
     if reduction not in _REDUCTIONS:
         raise ValueError(f"cross_entropy: reduction {reduction!r}; there are 'mean', 'sum' and 'none'")
@@ -229,6 +230,29 @@ def cross_entropy(
         logits, _flat(target), weights, ignore_index=ignore_index, label_smoothing=float(label_smoothing), reduction=reduction
     )
     return out if reduction != "none" or input.ndim == 2 else reshape(out, target.shape)
+
+
+def _check_tensors(name: str, input: object, target: object, weight: object = None) -> None:
+    if not (isinstance(input, TensorBase) and isinstance(target, TensorBase)):
+        raise no_tensor(name, input=input, target=target)
+    if weight is not None and not isinstance(weight, TensorBase):
+        raise no_tensor(name, weight=weight)
+
+
+def _class_axis(name: str, input: TensorBase) -> int:
+    if input.array.ndim == 0:
+        raise ShapeError(f"{name}: logits need a class axis, got a tensor without axes")
+    return 1 if input.array.ndim > 1 else 0
+
+
+def _no_indices(name: str, input: TensorBase, target: TensorBase) -> str:
+    """What is wrong with targets that are neither class indices nor, where there may be such, probabilities."""
+    wanted = [input.shape[0], *input.shape[2:]] if input.ndim > 1 else []
+    told = (
+        f"{name}: input {input.dtype} {list(input.shape)}, target {target.dtype} {list(target.shape)}; expected class indices"
+    )
+    soft = f", or probabilities {list(input.shape)}" if name == "cross_entropy" else ""
+    return f"{told}, integers {wanted} (convert with .long()){soft}"
 
 
 def _flat(target: TensorBase) -> Tensor:
@@ -262,8 +286,7 @@ def _classes(name: str, input: Shape, target: Shape, weights: Shape) -> int:
     return classes
 
 
-def _check_classes(name: str, target: TensorBase, classes: int, ignore_index: int) -> None:
-    flat = np.ascontiguousarray(target.array).reshape(-1)
+def _check_classes(name: str, flat: Array, classes: int, ignore_index: int) -> None:
     at = kernels.first_stranger(flat, classes, ignore_index)
     if at >= 0:
         raise ValueError(f"{name}: target {int(flat[at])} is no class: there are {classes}, from 0 to {classes - 1}")
@@ -277,8 +300,9 @@ def _ones(count: int, dtype: np.dtype[Any]) -> Tensor:
 def _soft_cross_entropy(
     input: TensorBase, target: TensorBase, weight: TensorBase, reduction: str, label_smoothing: float
 ) -> Tensor:
-    if target.shape != input.shape:
-        raise ShapeError(f"cross_entropy: probabilities {list(target.shape)} for logits {list(input.shape)}: must be equal")
+    if target.shape != input.shape or target.dtype.kind != "f":
+        wrong = ShapeError if target.dtype.kind == "f" and target.ndim == input.ndim else TypeError
+        raise wrong(_no_indices("cross_entropy", input, target))
     axis = 1 if input.ndim > 1 else 0
     classes = input.shape[axis]
     goal = mul(target, 1 - label_smoothing) + label_smoothing / classes
@@ -296,23 +320,35 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """The negative log-likelihood of log-probabilities (N, C, ...) or (C) and class indices (N, ...)."""
-    axis = 1 if input.ndim > 1 else 0
+    """The negative log-likelihood of log-probabilities (N, C, ...) or (C) and class indices (N, ...).
+
+    Raises as `cross_entropy` does.
+    """
+    _check_tensors("nll_loss", input, target, weight)
+    if target.dtype.kind not in "iub":
+        raise TypeError(_no_indices("nll_loss", input, target))
+    axis = _class_axis("nll_loss", input)
     weights = weight if weight is not None else _ones(input.shape[axis], input.dtype)
     classes = _classes("nll_loss", input.shape, target.shape, weights.shape)
-    _check_classes("nll_loss", target, classes, ignore_index)
-    kept = target.array != ignore_index
-    safe = np.where(kept, target.array, 0)
+    flat = _flat(target).array
+    _check_classes("nll_loss", flat, classes, ignore_index)
+    labels = flat.reshape(target.shape)
+    kept = labels != ignore_index
+    safe = np.where(kept, labels, 0)
     picked = gather(input, axis, make_tensor(np.expand_dims(safe, axis))).squeeze(axis)
     row_weights = make_tensor(np.asarray(weights.array[safe] * kept))
     losses = where(make_tensor(kept), -picked * row_weights, 0.0)
     if reduction == "mean":
-        return _share(losses, whole=_whole(target.array.reshape(-1), weights.array, ignore_index))
+        return _share(losses, whole=_whole(flat, weights.array, ignore_index))
     return _reduce("nll_loss", losses, reduction)
 
 
 def mse_loss(input: TensorBase, target: TensorBase, reduction: str = "mean") -> Tensor:
-    """The mean squared difference; the shapes must be equal, since broadcasting here is nearly always a mistake."""
+    """The mean squared difference; the shapes must be equal, since broadcasting here is nearly always a mistake.
+
+    Raises TypeError for what is no tensor, ShapeError for other shapes.
+    """
+    _check_tensors("mse_loss", input, target)
     if input.shape != target.shape:
         raise ShapeError(f"mse_loss: input {list(input.shape)} and target {list(target.shape)} must have equal shapes")
     return _reduce("mse_loss", square(sub(input, target)), reduction)

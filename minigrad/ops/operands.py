@@ -11,7 +11,19 @@ import numpy as np
 from minigrad.core import TensorBase, make_tensor
 from minigrad.op import Op, Sample, register
 
-__all__ = ["DEFAULT_DTYPE", "NUMERIC", "Operand", "as_float", "as_tensor", "cast", "operands", "same_float", "shape_of"]
+__all__ = [
+    "DEFAULT_DTYPE",
+    "NUMERIC",
+    "Operand",
+    "as_float",
+    "as_tensor",
+    "cast",
+    "check_counts",
+    "no_tensor",
+    "operands",
+    "same_float",
+    "shape_of",
+]
 
 #: What a function takes where a number will do as well as a tensor.
 NUMERIC = (TensorBase, float, int, np.ndarray, np.generic)
@@ -73,13 +85,31 @@ def same_float(name: str, **tensors: TensorBase | None) -> None:
     else:
         if known is None or known.kind == "f":
             return
-    for key, x in tensors.items():
-        if x is not None and not isinstance(x, TensorBase):
-            raise TypeError(f"{name}: {key} is a {type(x).__name__}; expected a tensor (minigrad.tensor makes one)")
+    if not all(x is None or isinstance(x, TensorBase) for x in tensors.values()):
+        raise no_tensor(name, **{key: x for key, x in tensors.items() if x is not None})
     given = {key: x.array.dtype for key, x in tensors.items() if x is not None}
     if len(set(given.values())) > 1 or any(dtype.kind != "f" for dtype in given.values()):
         shown = ", ".join(f"{key} {dtype}" for key, dtype in given.items())
         raise TypeError(f"{name}: {shown}; expected floating point, of one type: convert with .float() or .to(dtype)")
+
+
+def no_tensor(name: str, **given: object) -> TypeError:
+    """What to raise where one of these arguments is no tensor: it names the first that is none."""
+    key, x = next((key, x) for key, x in given.items() if not isinstance(x, TensorBase))
+    shown = "None" if x is None else f"a {type(x).__name__}"
+    return TypeError(f"{name}: {key} is {shown}; expected a tensor (minigrad.tensor makes one)")
+
+
+def check_counts(name: str, **counts: Any) -> None:
+    """Refuse settings that count something: TypeError for what is no whole number, ValueError below 0."""
+    for key, count in counts.items():
+        try:
+            fits = operator.index(count) >= 0
+        except TypeError:
+            hint = " (// divides to one)" if isinstance(count, float) else ""
+            raise TypeError(f"{name}: {key} = {count!r}; expected a whole number{hint}") from None
+        if not fits:
+            raise ValueError(f"{name}: {key} = {count!r}; expected 0 or more")
 
 
 def shape_of(*shape: Any) -> tuple[int, ...]:

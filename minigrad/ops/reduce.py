@@ -5,8 +5,8 @@ from __future__ import annotations
 import builtins
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -33,6 +33,27 @@ __all__ = [
 ]
 
 Dims = int | Sequence[int] | None
+
+
+class NumpysNames(TypedDict, total=False):
+    """What numpy calls `dim` and `keepdim`, and what its functions pass along when they are given a tensor."""
+
+    axis: Dims
+    keepdims: bool
+    dtype: None
+    out: None
+
+
+def by_numpys_names(name: str, dim: Any, keepdim: bool, given: Mapping[str, Any]) -> tuple[Any, bool]:
+    """`dim` and `keepdim`, where they may come under numpy's names; TypeError for anything else."""
+    for key, value in given.items():
+        if key == "axis" and dim is None:
+            dim = value
+        elif key == "keepdims":
+            keepdim = value
+        elif key not in ("dtype", "out") or value is not None:
+            raise TypeError(f"{name}: {key}={value!r} beside dim={dim!r}; it takes dim and keepdim, or axis and keepdims")
+    return dim, keepdim
 
 
 def _axes(name: str, dim: Dims, ndim: int) -> Shape:
@@ -225,39 +246,45 @@ _all = _reduction("all", np.all, lambda x, *, dims, keepdim: np.min(x != 0, axis
 _any = _reduction("any", np.any, lambda x, *, dims, keepdim: np.max(x != 0, axis=dims, keepdims=keepdim), {})
 
 
-def sum(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def _over(op: Op, input: TensorBase, dim: Dims, keepdim: bool, names: NumpysNames) -> Tensor:
+    if names:
+        dim, keepdim = by_numpys_names(op.name, dim, keepdim, names)
+    return op(input, dims=_axes(op.name, dim, input.ndim), keepdim=keepdim)
+
+
+def sum(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """The sum over all axes or over `dim`; of nothing, 0. Booleans and integers are summed as int64."""
-    return sum_over(input, dims=_axes("sum", dim, input.ndim), keepdim=keepdim)
+    return _over(sum_over, input, dim, keepdim, names)
 
 
-def mean(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def mean(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """The mean over all axes or over `dim`; of nothing, NaN."""
-    return _mean(as_float(input), dims=_axes("mean", dim, input.ndim), keepdim=keepdim)
+    return _over(_mean, as_float(input), dim, keepdim, names)
 
 
-def prod(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def prod(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """The product over all axes or over `dim`."""
-    return _prod(input, dims=_axes("prod", dim, input.ndim), keepdim=keepdim)
+    return _over(_prod, input, dim, keepdim, names)
 
 
-def amax(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def amax(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """The largest over all axes or over `dim`; the gradient of a tie is shared evenly."""
-    return _amax(input, dims=_axes("amax", dim, input.ndim), keepdim=keepdim)
+    return _over(_amax, input, dim, keepdim, names)
 
 
-def amin(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def amin(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """The smallest over all axes or over `dim`; the gradient of a tie is shared evenly."""
-    return _amin(input, dims=_axes("amin", dim, input.ndim), keepdim=keepdim)
+    return _over(_amin, input, dim, keepdim, names)
 
 
-def all(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def all(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """Whether every element is true."""
-    return _all(input, dims=_axes("all", dim, input.ndim), keepdim=keepdim)
+    return _over(_all, input, dim, keepdim, names)
 
 
-def any(input: TensorBase, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def any(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
     """Whether some element is true."""
-    return _any(input, dims=_axes("any", dim, input.ndim), keepdim=keepdim)
+    return _over(_any, input, dim, keepdim, names)
 
 
 def sum_to(input: TensorBase, shape: Shape) -> Tensor:
@@ -286,30 +313,30 @@ class ReduceMethods(TensorBase):
         """Summed to a shape that broadcasts to this one."""
         return sum_to(self, shape)
 
-    def sum(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def sum(self, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """The sum, over all axes or over `dim`."""
-        return sum(self, dim, keepdim)
+        return sum(self, dim, keepdim, **names)
 
-    def mean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def mean(self, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """The mean, over all axes or over `dim`."""
-        return mean(self, dim, keepdim)
+        return mean(self, dim, keepdim, **names)
 
-    def prod(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def prod(self, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """The product, over all axes or over `dim`."""
-        return prod(self, dim, keepdim)
+        return prod(self, dim, keepdim, **names)
 
-    def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def amax(self, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """The largest, ties sharing the gradient, over all axes or over `dim`."""
-        return amax(self, dim, keepdim)
+        return amax(self, dim, keepdim, **names)
 
-    def amin(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def amin(self, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """The smallest, ties sharing the gradient, over all axes or over `dim`."""
-        return amin(self, dim, keepdim)
+        return amin(self, dim, keepdim, **names)
 
-    def all(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def all(self, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """Whether every element is true, over all axes or over `dim`."""
-        return all(self, dim, keepdim)
+        return all(self, dim, keepdim, **names)
 
-    def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def any(self, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:
         """Whether some element is true, over all axes or over `dim`."""
-        return any(self, dim, keepdim)
+        return any(self, dim, keepdim, **names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,10 @@ class Adam(Optimizer):
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError for settings that make no sense."""
         check_settings(self._name, group, positive=("lr", "eps", "weight_decay"))
-        if not all(0 <= beta < 1 for beta in group["betas"]):
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(isinstance(beta, Real) for beta in betas):
+            raise TypeError(f"{self._name}: betas = {betas!r}; expected two numbers")
+        if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{self._name}: betas = {group['betas']} must lie from 0 to below 1")
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:

@@ -33,6 +33,10 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         if isinstance(params, TensorBase):
             raise TypeError(f"{self._name}: an iterable of parameters expected, got a single tensor; put it into a list")
+        if not _can_be_listed(params):
+            raise TypeError(
+                f"{self._name}: an iterable of parameters expected, such as model.parameters(), got a {type(params).__name__}"
+            )
         given = list(params)
         if not given:
             raise ValueError(f"{self._name}: there are no parameters to optimise")
@@ -46,7 +50,9 @@ class Optimizer:
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with settings of their own; what the group leaves out comes from the defaults."""
-        params = param_group["params"]
+        params: Any = param_group.get("params") if isinstance(param_group, dict) else None
+        if not isinstance(params, TensorBase) and not _can_be_listed(params):
+            raise TypeError(f"{self._name}: a group is a dictionary whose 'params' are parameters, got {param_group!r:.80}")
         params = [params] if isinstance(params, TensorBase) else list(params)
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for p in params:
@@ -61,7 +67,9 @@ class Optimizer:
 
     def _check(self, p: Any, known: set[int]) -> None:
         if not isinstance(p, TensorBase):
-            raise TypeError(f"{self._name}: a {type(p).__name__} is no parameter; tensors expected")
+            raise TypeError(
+                f"{self._name}: a {type(p).__name__} is no parameter; tensors expected, such as model.parameters() gives"
+            )
         if not p.is_leaf:
             raise ValueError(f"{self._name}: a tensor made by {p.grad_fn!r} is no leaf and can't be optimised")
         if p.dtype not in (np.float32, np.float64):
@@ -123,8 +131,13 @@ class Optimizer:
         """Take over what `state_dict` gave, for the same parameters in the same order; arrays are copied.
 
         Keys that a file turned into strings and tuples that it turned into lists are understood.
-        Raises StateDictError, before anything is changed, where groups or shapes don't fit.
+        Raises StateDictError, before anything is changed, where groups or shapes don't fit, TypeError for what is no state.
         """
+        if not isinstance(state_dict, Mapping) or not {"param_groups", "state"} <= state_dict.keys():
+            shown = f"a {type(state_dict).__name__}" if not isinstance(state_dict, Mapping) else f"{[*state_dict]!r:.60}"
+            raise TypeError(
+                f"{self._name}.load_state_dict: 'param_groups' and 'state' expected, as state_dict() gives, got {shown}"
+            )
         groups, state = state_dict["param_groups"], {int(i): kept for i, kept in state_dict["state"].items()}
         lengths, own = ([len(g["params"]) for g in gs] for gs in (groups, self.param_groups))
         if lengths != own:
@@ -165,8 +178,16 @@ def _loaded(kept: Mapping[str, Any], p: TensorBase) -> dict[str, Any]:
     return {k: np.array(v, p.dtype, order="C") if isinstance(v, np.ndarray) else v for k, v in kept.items()}
 
 
+def _can_be_listed(value: Any) -> bool:
+    return hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+
+
 def check_settings(name: str, group: dict[str, Any], *, positive: tuple[str, ...]) -> None:
-    """Raise ValueError for a setting in `positive` that is below 0 (or NaN)."""
+    """Raise ValueError for a setting in `positive` that is below 0 (or NaN), TypeError for one that is no number."""
     for key in positive:
-        if not group[key] >= 0:
+        try:
+            fits = bool(group[key] >= 0)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: {key} = {group[key]!r} is no number") from None
+        if not fits:
             raise ValueError(f"{name}: {key} = {group[key]} must not be below 0")

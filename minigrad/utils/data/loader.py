@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.core import TensorBase, make_tensor
+from minigrad.errors import ShapeError
 from minigrad.ops.join import stack
 from minigrad.utils.data.dataset import Dataset, Seed
 from minigrad.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
@@ -82,28 +83,65 @@ class DataLoader:
     def _batch(self, indices: Sequence[int]) -> Any:
         if self.collate_fn is None and isinstance(self.dataset, Dataset) and self.dataset.gathers:
             return self.dataset.gather(np.asarray(indices, dtype=np.intp))
-        return (self.collate_fn or default_collate)([self.dataset[i] for i in indices])
+        samples = [self.dataset[i] for i in indices]
+        return self.collate_fn(samples) if self.collate_fn is not None else _joined(samples, indices, "")
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
     """A batch of samples as one: tensors, arrays and numbers get a new first axis, containers are gone into.
 
     Samples that are tuples or lists give a list, dictionaries a dictionary, strings stay a list; Python floats become
-    float64 as in PyTorch. Raises TypeError for anything else, ValueError if samples differ in length.
+    float64 as in PyTorch. Raises TypeError for anything else, ValueError if samples differ in length, ShapeError in shape.
     """
+    return _joined(batch, range(len(batch)), "")
+
+
+def _joined(batch: Sequence[Any], numbers: Sequence[int], place: str) -> Any:
+    """What stands at `place` in each of the samples with these numbers, as one."""
     first = batch[0]
     if isinstance(first, TensorBase):
+        _check_alike(batch, numbers, place, TensorBase)
         return stack(list(batch))
     if isinstance(first, (np.ndarray, np.generic)):
+        _check_alike(batch, numbers, place, (np.ndarray, np.generic, int, float))
         return make_tensor(np.stack([np.asarray(sample) for sample in batch]))
     if isinstance(first, (bool, int, float)):
+        _check_alike(batch, numbers, place, (np.ndarray, np.generic, int, float))
         return make_tensor(np.asarray(batch))
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
-        return {key: default_collate([sample[key] for sample in batch]) for key in first}
+        _check_alike(batch, numbers, place, Mapping)
+        return {key: _joined([sample[key] for sample in batch], numbers, f"{place}[{key!r}]") for key in first}
     if isinstance(first, (tuple, list)):
-        if len({len(sample) for sample in batch}) > 1:
-            raise ValueError(f"default_collate: samples of {sorted({len(sample) for sample in batch})} parts in one batch")
-        return [default_collate(parts) for parts in zip(*batch, strict=True)]
+        _check_alike(batch, numbers, place, (tuple, list))
+        return [_joined(parts, numbers, f"{place}[{i}]") for i, parts in enumerate(zip(*batch, strict=True))]
     raise TypeError(f"default_collate: a sample of type {type(first).__name__}; give a collate_fn that knows how to join them")
+
+
+def _check_alike(batch: Sequence[Any], numbers: Sequence[int], place: str, kinds: Any) -> None:
+    """Name the first sample that can't be joined with the first of all."""
+    first, wanted = batch[0], _form(batch[0], batch[0])
+    for number, sample in zip(numbers, batch, strict=True):
+        fits = isinstance(sample, kinds)
+        if fits and _form(sample, first) == wanted:
+            continue
+        one, other = (_described(x, first) if fits else f"is a {type(x).__name__}" for x in (first, sample))
+        told = f"sample {numbers[0]}{place} {one}, sample {number}{place} {other}"
+        raise (ShapeError if fits else TypeError)(
+            f"default_collate: {told}; the samples of one batch must be alike, or a collate_fn join them"
+        )
+
+
+def _form(sample: Any, first: Any) -> Any:
+    """What samples must have in common; a dictionary may have more keys than the first."""
+    if isinstance(first, Mapping):
+        return [key for key in first if key in sample]
+    return len(sample) if isinstance(first, (tuple, list)) else getattr(sample, "shape", ())
+
+
+def _described(sample: Any, first: Any) -> str:
+    form = _form(sample, first)
+    if isinstance(first, Mapping):
+        return f"has the keys {form}"
+    return f"has {form} parts" if isinstance(first, (tuple, list)) else f"has shape {list(form)}"

@@ -26,7 +26,6 @@ _KEPT = 1 << 26
 _ALIGNED = 64
 
 
-
 class _Block(np.ndarray[Any, Any]):
     """A block of bytes. A class of its own, since numpy leaves out plain arrays when it notes what a view is a view of."""
 

@@ -1,18 +1,21 @@
 """The benchmark itself: what it refuses, what it writes, how it counts."""
 
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from minigrad.bench import FRAMEWORKS, Case, Minigrad, Result, all_cases, measure
 from minigrad.bench.machine import Limits, description
 from minigrad.bench.overhead import overhead_cases
-from minigrad.bench.report import Findings, read, write
+from minigrad.bench.report import Findings, read, tables, write
 from minigrad.bench.timing import interleaved, ratio_interval
 from minigrad.cli import main
 from minigrad.errors import MinigradError
+from minigrad.viz.columns import print_whole
 
 
 class Other(Minigrad):
@@ -107,6 +110,25 @@ def test_plots_are_made_of_what_was_found(tmp_path):
     assert all(file.stat().st_size > 0 for file in files)
     assert "| lenet step, batch 1 | 1 s | 1 s | 2 s | 2 s | 2.00 (2.00 to 2.00) | 2.00 | 4 s |" in files[1].read_text()
     assert results[0].of_limit == pytest.approx(1e-4)
+
+
+def test_in_a_narrow_terminal_whole_columns_go():
+    result = Result.of(
+        Case("conv2d lenet conv1, batch 1: by weight", lambda _: [], 1e6, 1e5),
+        {"minigrad": [1e-3] * 5, "torch": [2e-3] * 5},
+        Limits(1e10, 1e9),
+        0.0,
+    )
+    found = Findings(description(), Limits(1e10, 1e9), results=[result])
+    heads = {width: [column.header for table in tables(found, width) for column in table.columns] for width in (None, 100, 70)}
+    assert heads[None] == ["case", "minigrad", "least", "torch", "least", "ratio of medians", "of least", "of limit"]
+    assert heads[100] == ["case", "minigrad", "torch", "ratio of medians", "of least", "of limit"]
+    assert heads[70] == ["case", "minigrad", "torch"]
+    out = io.StringIO()
+    for table in tables(found, 60):
+        print_whole(Console(file=out, width=40), table)
+    assert "conv2d lenet conv1, batch 1: by weight      1 ms   2 ms" in out.getvalue()
+    assert "left out for want of room: least, of least, of limit, ratio of medians; " in " ".join(out.getvalue().split())
 
 
 def test_a_small_operation_in_parts():

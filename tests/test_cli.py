@@ -97,15 +97,33 @@ def test_compiling_is_told_once_and_only_if_it_happens(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_terminal_gets_a_bar(train, tmp_path, monkeypatch):
-    for name in ("NO_COLOR", "TERM"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "120")
-    code, out, _ = train("--out", tmp_path / "run")
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out)
-    assert code == 0
-    assert re.search(r"epoch 2/2 .*loss \d\.\d+ accuracy \d+\.\d+% [\d,]+ images/s 0:00:00", plain)
+@pytest.fixture
+def on_terminal(train, tmp_path, monkeypatch):
+    """What a terminal of some columns shows of a training run, without colours."""
+
+    def shown(columns):
+        for name in ("NO_COLOR", "TERM"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        code, out, _ = train("--out", tmp_path / "run")
+        assert code == 0
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out)
+
+    return shown
+
+
+def test_a_terminal_gets_a_bar(on_terminal):
+    shown = on_terminal(120)
+    assert re.search(r"epoch 2/2 .*loss \d\.\d+ accuracy \d+\.\d+% [\d,]+ images/s 0:00:00", shown)
+    assert "rows: truth; columns: answer" in shown
+
+
+def test_in_a_narrow_terminal_no_number_is_cut_short(on_terminal):
+    shown = on_terminal(40)
+    assert re.search(r"epoch 2/2 +loss \d\.\d{4} +accuracy \d+\.\d\d% *[\r\n]", shown)
+    assert "…" not in shown
+    assert "rows: truth" not in shown and re.search(r"needs \d\d columns; confusion\.png shows it", shown)
 
 
 def test_the_same_command_gives_the_same_numbers(train, tmp_path):

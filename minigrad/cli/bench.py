@@ -19,6 +19,7 @@ from minigrad.bench.processes import Measured, ProcessCase, process_cases
 from minigrad.bench.report import Findings, duration, read, tables, write, write_json
 from minigrad.cli.parsing import positive_number
 from minigrad.errors import MinigradError
+from minigrad.viz.columns import print_whole
 
 __all__ = ["add_parser", "run"]
 
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         _measure(missing, frameworks, args, console, found, wrong)
     except KeyboardInterrupt:
         wrong.append("interrupted: what was measured until then is told and written")
-    console.print(*tables(found), sep="\n")
+    for table in tables(found, console.width if console.is_terminal else None):
+        print_whole(console, table)
     if args.out is not None:
         console.print(*(f"wrote {file}" for file in write(args.out, found)), sep="\n")
     for message in wrong:

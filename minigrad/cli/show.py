@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minigrad.viz.columns import own_width, print_whole
 from minigrad.zoo import runs
 from minigrad.zoo.training import Progress, Training
 
@@ -73,13 +74,16 @@ class Show:
     def _new_bar(self) -> Bar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        bar, speed, left = BarColumn(bar_width=None), TextColumn("{task.fields[speed]} images/s"), TimeRemainingColumn()
+        width = self.console.width  # in a narrow terminal something goes, before numbers are cut short
+        loss, accuracy = TextColumn("loss {task.fields[loss]}"), TextColumn("accuracy {task.fields[accuracy]}")
         return Progress(
             TextColumn(f"epoch {{task.fields[epoch]:>{len(str(self._epochs))}}}/{self._epochs}"),
-            BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[loss]}"),
-            TextColumn("accuracy {task.fields[accuracy]}"),
-            TextColumn("{task.fields[speed]} images/s"),
-            TimeRemainingColumn(),
+            *([bar] if width >= 60 else []),
+            loss,
+            accuracy,
+            *([speed] if width >= 78 else []),
+            *([left] if width >= 60 else []),
             console=self.console,
             refresh_per_second=4,
             expand=True,
@@ -119,7 +123,11 @@ class Show:
         if self.quiet:
             print(f"{summary}; {folder}")
             return
-        self.console.print(_table(result.confusion))
+        table = _table(result.confusion)
+        if self.console.is_terminal and own_width(table) > self.console.width:
+            self.console.print(f"(the table of truth and answer needs {own_width(table)} columns; confusion.png shows it)")
+        else:
+            print_whole(self.console, table)
         self.console.print(f"[bold]{result.accuracy:.2%}[/] {summary.partition(' ')[2]}")
         there = [name for name in runs.FILES if (folder / name).exists()]
         self.console.print(f"in {folder}: {', '.join(there)}", markup=False)

@@ -30,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(counted.table())
-        for line in counted.totals():
-            console.print(line, soft_wrap=True)
+        counted.print(console, console.width)
     else:
         print(counted.text())
     return 0

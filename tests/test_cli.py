@@ -170,7 +170,8 @@ def test_ctrl_c_and_resume_change_nothing(train, run, tmp_path, step):
         interrupt_at(patch, step)
         code, _, err = train("--out", tmp_path / "run")
     assert code == 130
-    assert err == f"interrupted; minigrad train lenet --resume {tmp_path / 'run'} goes on\n"
+    stopping = "stopping: this batch is finished and the state saved; Ctrl-C again stops at once\n"
+    assert err == f"{stopping}interrupted; minigrad train lenet --resume {tmp_path / 'run'} goes on\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     whole_files(tmp_path / "run")
     before = runs.read_checkpoint(tmp_path / "run")
@@ -189,6 +190,12 @@ def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_stays(train, tmp_
     assert code == 130
     assert "--resume" in err
     assert runs.read_checkpoint(tmp_path / "run").state["place"] == {"epoch": 1, "batch": 0}
+
+
+def test_a_first_ctrl_c_while_kernels_compile_says_what_the_wait_is_for(capsys):
+    Show(quiet=True).stopping()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "the first batch is finished, its kernels compiled" in said
 
 
 def test_options_may_be_repeated_but_not_changed(train, run, tmp_path, monkeypatch):

@@ -49,6 +49,13 @@ class Show:
             self.console.print("compiling kernels for this machine; the next run finds them ready")
         self._compiling = True
 
+    def stopping(self) -> None:
+        """The first Ctrl-C: what is still done, and how to stop without it. Said from a signal's handler."""
+        first = not self._recent  # counted in `batch`, also if quiet
+        what = "the first batch is finished, its kernels compiled for it," if first else "this batch is finished"
+        with contextlib.suppress(RuntimeError):  # the signal came in the middle of another line on standard error
+            print(f"stopping: {what} and the state saved; Ctrl-C again stops at once", file=sys.stderr)
+
     @contextlib.contextmanager
     def training(self, training: Training) -> Iterator[None]:
         """Show the run while the block goes."""
@@ -91,9 +98,9 @@ class Show:
 
     def batch(self, progress: Progress) -> None:
         """One more batch has been learned."""
+        self._recent.append((time.perf_counter(), progress.images))
         if self.quiet:
             return
-        self._recent.append((time.perf_counter(), progress.images))
         loss, accuracy, speed = f"{progress.loss:.4f}", f"{progress.accuracy:.2%}", f"{self._speed():,.0f}"
         if self._bar is not None:
             first = len(self._recent) == 1  # shown at once: kernels may have been compiled for many seconds before it

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(training: Training, folder: Path, started: float, show: Show) -> int:
     try:
-        with show.training(training), on_compile(show.compiling), _interrupts() as interrupted:
+        with show.training(training), on_compile(show.compiling), _interrupts(show) as interrupted:
             for progress in training.steps():
                 show.batch(progress)
                 if progress.record is not None or interrupted:
@@ -98,7 +98,7 @@ def _written(training: Training, folder: Path, started: float) -> list[str]:
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def _interrupts(show: Show) -> Iterator[list[int]]:
     """A list that Ctrl-C puts something into, so that the batch can be finished; a second Ctrl-C stops at once."""
     seen: list[int] = []
 
@@ -106,6 +106,7 @@ def _interrupts() -> Iterator[list[int]]:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
+        show.stopping()
 
     before = signal.signal(signal.SIGINT, remember)
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minigrad.cli.parsing import positive_number, whole_number
+from minigrad.cli.streams import print_document
 from minigrad.errors import MinigradError
 from minigrad.grading.batch import Batch, submissions_in
 from minigrad.grading.discover import discover
@@ -132,7 +133,7 @@ class _Console:
         elif self.form == "text":
             _coloured(text)
         else:
-            print(text, end="")
+            print_document(text)
 
 
 def _coloured(text: str) -> None:

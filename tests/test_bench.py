@@ -91,9 +91,11 @@ def test_interrupted_it_keeps_what_there_is(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("minigrad.cli.bench.measure", stopped)
     out = tmp_path / "bench.json"
-    assert main(["bench", "--only", "^cross_entropy 1x10", "--patience", "0.01", "--out", str(out)]) == 1
+    assert main(["bench", "--only", "^cross_entropy 1x10", "--patience", "0.01", "--out", str(out)]) == 130
     assert [r["name"] for r in json.loads(out.read_text())["results"]] == ["cross_entropy 1x10: forward"]
-    assert "interrupted: what was measured until then" in capsys.readouterr().out
+    assert capsys.readouterr().err == (
+        "minigrad bench: interrupted; what was measured until then is written; the same command with --resume goes on\n"
+    )
 
 
 def test_plots_are_made_of_what_was_found(tmp_path):
@@ -159,9 +161,30 @@ def test_bad_requests_are_told_in_a_line(capsys):
         (["--only", "("], "is not a regular expression"),
         (["--resume"], "there is no --out"),
         (["--against", "tensorflow"], "there are torch, jax"),
+        (["--out", "there.md"], "there.md: expected a name that ends in .json"),
+        (["--out", "there"], "there: expected a name that ends in .json"),
     ):
         assert main(["bench", *arguments]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# Markdown", "not JSON, or damaged (Expecting value: line 1 column 1 (char 0))"),
+        ('{"machine": {', "not JSON, or damaged"),
+        ("[1]", "not what `minigrad bench --out` writes: list indices"),
+        ('{"machine": {}}', "not what `minigrad bench --out` writes: there is no 'limits'"),
+        ('{"machine": 3}', "not what `minigrad bench --out` writes"),
+    ],
+)
+def test_a_damaged_file_is_told_in_a_line(tmp_path, capsys, text, said):
+    out = tmp_path / "bench.json"
+    out.write_text(text)
+    assert main(["bench", "--only", "^cross_entropy 1x10", "--out", str(out), "--resume"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"{out}: {said}" in told
+    assert out.read_text() == text
 
 
 def test_warmup_knows_its_models(capsys):

@@ -168,12 +168,16 @@ def read(path: Path) -> Findings:
     """What `write_json` wrote. Raises FileFormatError for anything else, OSError where there is no such file."""
     try:
         told = json.loads(path.read_text())
+    except ValueError as error:
+        raise FileFormatError(f"{path}: not JSON, or damaged ({error}); expected what `minigrad bench --out` writes") from error
+    try:
         return Findings(
-            told["machine"],
+            dict(told["machine"]),
             Limits(**told["limits"]),
             [Measured(**m) for m in told["processes"]],
             [Overhead(**o) for o in told["overheads"]],
             [Result.fromdict(r) for r in told["results"]],
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise FileFormatError(f"{path}: not what `minigrad bench --out` writes ({error!r})") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise FileFormatError(f"{path}: not what `minigrad bench --out` writes: {what}") from error

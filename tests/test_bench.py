@@ -2,11 +2,15 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
+from test_data_zoo import folder_of
 
 from minigrad.bench import FRAMEWORKS, Case, Minigrad, Result, all_cases, measure
 from minigrad.bench.machine import Limits, description
@@ -189,6 +193,23 @@ def test_a_damaged_file_is_told_in_a_line(tmp_path, capsys, text, said):
 
 def test_warmup_knows_its_models(capsys):
     assert main(["warmup", "resnet"]) == 2
-    assert "there are: lenet, alexnet" in capsys.readouterr().err
-    assert main(["warmup", "lenet"]) == 0
-    assert "lenet: " in capsys.readouterr().out
+    assert "there are: alexnet, lenet, lenet5" in capsys.readouterr().err
+    assert main(["warmup", "lenet", "lenet5"]) == 0
+    assert "lenet: " in (told := capsys.readouterr().out) and "lenet5: " in told
+
+
+@pytest.mark.slow
+def test_after_warmup_train_compiles_nothing(tmp_path):
+    """In a process of its own, whose cache is empty at first."""
+    data = folder_of(tmp_path, train=80, test=20)
+    code = f"""
+from minigrad.cli import main
+from minigrad.jit import on_compile
+compiled = []
+assert main(["warmup", "lenet5"]) == 0
+with on_compile(compiled.append):
+    assert main(["train", "lenet5", "--data", {str(data)!r}, "--epochs", "1", "--out", {str(tmp_path / "run")!r}]) == 0
+assert not compiled, compiled
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -133,6 +133,15 @@ def test_the_same_command_gives_the_same_numbers(train, tmp_path):
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
 
 
+def test_an_earlier_run_is_overwritten_only_if_asked(train, tmp_path):
+    assert train("--out", tmp_path / "run", "--seed", 5)[0] == 0
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    refused(train("--out", tmp_path / "run"), "run holds a run that is finished: --overwrite replaces it")
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert train("--out", tmp_path / "run", "--overwrite")[0] == 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() != before
+
+
 def test_options_reach_the_run(train, tmp_path):
     code, *_ = train("--out", tmp_path / "run", "--lr", "0.01", "--seed", 8, "--optimizer", "sgd", "--no-augment")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -214,6 +223,7 @@ def test_options_may_be_repeated_but_not_changed(train, run, tmp_path, monkeypat
     ):
         refused(run("train", "lenet", "--resume", out, option, value), message)
     refused(run("train", "lenet", "--resume", out, "--no-augment"), "--no-augment contradicts")
+    refused(run("train", "lenet", "--resume", out, "--overwrite"), "--overwrite contradicts --resume")
     assert train("--resume", out / runs.CHECKPOINT, "--out", out, "--seed", 0)[0] == 0
     assert (out / "metrics.json").exists()
 
@@ -285,7 +295,7 @@ def test_unknown_models_and_commands(run):
     assert run("--version")[:2] == (0, f"minigrad {minigrad.__version__}\n")
     code, out, _ = run("train", "--help")
     assert code == 0
-    options = {"data", "epochs", "batch-size", "lr", "seed", "optimizer", "no-augment", "out", "resume", "quiet"}
+    options = {"data", "epochs", "batch-size", "lr", "seed", "optimizer", "no-augment", "out", "overwrite", "resume", "quiet"}
     assert all(f"--{option}" in out for option in options)
 
 

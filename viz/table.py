@@ -124,8 +124,8 @@ class Summary:
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f"<title>{title}</title>\n<style>{_STYLE}</style></head>\n"
-            f"<body><h1>{title}</h1>\n<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n"
-            f"<tfoot><tr>{foot}</tr></tfoot></table>\n<p>{lines}</p></body></html>\n"
+            f"<body><h1>{title}</h1>\n<div><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n"
+            f"<tfoot><tr>{foot}</tr></tfoot></table></div>\n<p>{lines}</p></body></html>\n"
         )
 
     def __str__(self) -> str:
@@ -139,6 +139,7 @@ _STYLE = f"""
 body{{font:14px/1.45 system-ui,Helvetica,Arial,sans-serif;margin:2em;color:{INK.text};background:{INK.paper}}}
 h1{{font-size:1.25em}} table{{border-collapse:collapse}}
 td,th{{padding:.25em .8em;text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
+td:nth-child(2){{white-space:normal;min-width:13em}} div{{overflow-x:auto}}
 td:nth-child(-n+2),th:nth-child(-n+2){{text-align:left}} thead th{{border-bottom:2px solid {INK.frame}}}
 tbody td{{border-bottom:1px solid {INK.frame}}} tfoot td{{font-weight:bold}} p{{color:{INK.soft};white-space:pre-line}}
 @media (prefers-color-scheme:dark){{body{{color:{DARK[INK.text]};background:{DARK[INK.paper]}}}

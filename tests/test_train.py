@@ -187,6 +187,14 @@ def test_the_folder_of_a_finished_run(folder, tmp_path):
     assert "</svg>" in (out / "graph.svg").read_text()
 
 
+def test_the_picture_of_right_and_wrong_says_how_much_is_right(folder, tmp_path, monkeypatch):
+    run = finish(fresh(folder, epochs=1))
+    titles = []
+    monkeypatch.setattr(curves, "confusion", lambda counts, path, title: titles.append(title))
+    runs.write_results(tmp_path, run, lambda: 0.0)
+    assert titles == [f"lenet on {folder.name}: {run.result.accuracy:.2%} of the held-out images are right"]
+
+
 def test_the_saved_model_is_the_trained_one(folder, tmp_path):
     run = fresh(folder)
     out = runs.begin(tmp_path, run)

@@ -148,7 +148,8 @@ def write_results(folder: Path, training: Training, seconds: Callable[[], float]
     save_file({name: part.array for name, part in training.model.state_dict().items()}, folder / "model.safetensors", metadata)
     title = f"{training.settings.model} on {Path(training.settings.data).name}"
     curves.curves(training.history, folder / "curves.png", title=title)
-    curves.confusion(result.confusion, folder / "confusion.png", title=f"{title}: {result.accuracy:.2%} of the held-out images")
+    right = f"{result.accuracy:.2%} of the held-out images are right"
+    curves.confusion(result.confusion, folder / "confusion.png", title=f"{title}: {right}")
     _draw_step(training, folder / "graph.svg")
     metrics = {
         "test_accuracy": result.accuracy,

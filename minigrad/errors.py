@@ -6,6 +6,7 @@ __all__ = [
     "FreedGraphError",
     "GradientError",
     "MinigradError",
+    "SettingError",
     "ShapeError",
     "StateDictError",
 ]
@@ -13,6 +14,10 @@ __all__ = [
 
 class MinigradError(Exception):
     """Everything that minigrad raises of its own."""
+
+
+class SettingError(MinigradError, ValueError):
+    """An environment variable that can't be followed: the message names it, its value and what would fit."""
 
 
 class ShapeError(MinigradError, ValueError):

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from minigrad.errors import SettingError
 from minigrad.kernel_cache import KernelFiles
 from minigrad.kernel_compiler import Compilers, compilers
 from minigrad.kernel_threads import in_parallel, launcher, outlined
@@ -240,7 +241,7 @@ def _wanted_threads(most: int) -> int:
     if not wanted:
         return most
     if not wanted.isdecimal() or not 1 <= int(wanted) <= most:
-        raise ValueError(f"MINIGRAD_NUM_THREADS={wanted}: a number from 1 to {most} (NUMBA_NUM_THREADS) expected")
+        raise SettingError(f"MINIGRAD_NUM_THREADS={wanted}: a number from 1 to {most} (NUMBA_NUM_THREADS) expected")
     return int(wanted)
 
 

@@ -52,9 +52,10 @@ class KernelFiles:
             unfinished.write_bytes(hashlib.sha256(body).digest() + body)
             unfinished.replace(path)
         except OSError:  # a full disk or a folder that is gone: the next process compiles again
+            return
+        finally:  # interrupted, too
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
-            return
         for old in self._folder.glob(f"{self._name}.*.mgk"):  # of other sources: nobody will ask for them again
             if not old.name.startswith(f"{self._name}.{_sources()}."):
                 with contextlib.suppress(OSError):

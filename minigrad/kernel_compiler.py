@@ -12,6 +12,8 @@ import contextlib
 import functools
 import gc
 import importlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -37,12 +39,49 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+class _Interrupts:
+    """Ctrl-C while numba compiles: its handler is called between two passes, or at the end, and in no other place.
+
+    Handlers run wherever Python runs, and LLVM calls Python back: what is raised there is printed and lost, and numba goes on
+    with a library that has no code.
+    """
+
+    def __init__(self) -> None:
+        self._handler: Any = None  # whose turn comes later; None while nothing is held
+        self._seen: list[Any] = []
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        handler = signal.getsignal(signal.SIGINT)
+        if self._handler is not None or not callable(handler) or not _in_main_thread():  # others are never interrupted
+            yield
+            return
+        self._handler = handler
+        signal.signal(signal.SIGINT, lambda _, frame: self._seen.append(frame))
+        try:
+            yield
+            self.let_go()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            self._handler, self._seen = None, []
+
+    def let_go(self) -> None:
+        while self._seen and self._handler is not None and _in_main_thread():
+            self._handler(signal.SIGINT, self._seen.pop(0))
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+_interrupts = _Interrupts()
+
+
 @functools.cache
 def compilers(announce: Callable[[str], None]) -> Compilers:
     """Made when numba is first needed; `announce` is told the name of what is compiled for Python to call."""
     codegen = importlib.import_module("numba.core.codegen")
     compiler = importlib.import_module("numba.core.compiler")
-    numba = importlib.import_module("numba")
     dispatcher = importlib.import_module("numba.core.registry").CPUDispatcher
 
     class WholeLibrary(codegen.JITCodeLibrary):  # type: ignore[misc,name-defined]
@@ -66,7 +105,16 @@ def compilers(announce: Callable[[str], None]) -> Compilers:
             state = self.state
             state.library = self.library(state.targetctx.codegen(), state.func_id.func_qualname)
             self.prepare(state)
-            return [compiler.DefaultPassBuilder.define_nopython_pipeline(state)]
+            passes = compiler.DefaultPassBuilder.define_nopython_pipeline(state)
+            passes._runPass = self._then_interrupted(passes._runPass)
+            return [passes]
+
+        def _then_interrupted(self, run: Callable[..., None]) -> Callable[..., None]:
+            def one(*args: Any) -> None:
+                run(*args)
+                _interrupts.let_go()
+
+            return one
 
         def prepare(self, state: Any) -> None:
             announce(state.func_id.func_name)
@@ -77,6 +125,12 @@ def compilers(announce: Callable[[str], None]) -> Compilers:
 
         def prepare(self, state: Any) -> None:
             state.flags.no_compile = state.flags.no_cpython_wrapper = True
+
+    class WholeDispatcher(dispatcher):  # type: ignore[misc,valid-type]
+        def compile(self, signature: Any) -> Any:
+            """Compiled, or read from the cache."""
+            with _interrupts.held():
+                return super().compile(signature)
 
     class PartDispatcher(dispatcher):  # type: ignore[misc,valid-type]
         def add_overload(self, result: Any) -> None:
@@ -89,6 +143,9 @@ def compilers(announce: Callable[[str], None]) -> Compilers:
         return PartDispatcher(function, targetoptions=options | {"nopython": True}, pipeline_class=Part)
 
     def whole(function: Callable[..., Any], options: dict[str, Any], *, cache: bool) -> Any:
-        return numba.njit(cache=cache, pipeline_class=Whole, **options)(function)
+        made = WholeDispatcher(function, targetoptions=options | {"nopython": True}, pipeline_class=Whole)
+        if cache:
+            made.enable_caching()
+        return made
 
     return Compilers(whole, part)

@@ -23,7 +23,7 @@ import numpy as np
 
 from minigrad.anomaly import finite, user_line
 from minigrad.core import Array, TensorBase, check_current, make_tensor
-from minigrad.errors import AnomalyError, ShapeError
+from minigrad.errors import AnomalyError, SettingError, ShapeError
 from minigrad.graph import OWN, Node, Shape, keep
 from minigrad.kernels.memory import shares
 from minigrad.modes import modes, within_operation
@@ -319,7 +319,7 @@ class Op:
             self.shape(*(() if a is None else a.shape for a in arrays), **params)
         except ShapeError as better:
             return better
-        if isinstance(error, ShapeError):
+        if isinstance(error, ShapeError | SettingError):
             return error
         shown = ", ".join("none" if a is None else f"{a.dtype}{list(a.shape)}" for a in arrays)
         return type(error)(f"{self.name}({shown}{''.join(f', {k}={v!r}' for k, v in params.items())}): {error}")

@@ -1,18 +1,25 @@
 """The benchmark itself: what it refuses, what it writes, how it counts."""
 
+import io
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
+from test_data_zoo import folder_of
 
 from minigrad.bench import FRAMEWORKS, Case, Minigrad, Result, all_cases, measure
 from minigrad.bench.machine import Limits, description
 from minigrad.bench.overhead import overhead_cases
-from minigrad.bench.report import Findings, read, write
+from minigrad.bench.report import Findings, read, tables, write
 from minigrad.bench.timing import interleaved, ratio_interval
 from minigrad.cli import main
 from minigrad.errors import MinigradError
+from minigrad.viz.columns import print_whole
 
 
 class Other(Minigrad):
@@ -88,9 +95,11 @@ def test_interrupted_it_keeps_what_there_is(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("minigrad.cli.bench.measure", stopped)
     out = tmp_path / "bench.json"
-    assert main(["bench", "--only", "^cross_entropy 1x10", "--patience", "0.01", "--out", str(out)]) == 1
+    assert main(["bench", "--only", "^cross_entropy 1x10", "--patience", "0.01", "--out", str(out)]) == 130
     assert [r["name"] for r in json.loads(out.read_text())["results"]] == ["cross_entropy 1x10: forward"]
-    assert "interrupted: what was measured until then" in capsys.readouterr().out
+    assert capsys.readouterr().err == (
+        "minigrad bench: interrupted; what was measured until then is written; the same command with --resume goes on\n"
+    )
 
 
 def test_plots_are_made_of_what_was_found(tmp_path):
@@ -107,6 +116,25 @@ def test_plots_are_made_of_what_was_found(tmp_path):
     assert all(file.stat().st_size > 0 for file in files)
     assert "| lenet step, batch 1 | 1 s | 1 s | 2 s | 2 s | 2.00 (2.00 to 2.00) | 2.00 | 4 s |" in files[1].read_text()
     assert results[0].of_limit == pytest.approx(1e-4)
+
+
+def test_in_a_narrow_terminal_whole_columns_go():
+    result = Result.of(
+        Case("conv2d lenet conv1, batch 1: by weight", lambda _: [], 1e6, 1e5),
+        {"minigrad": [1e-3] * 5, "torch": [2e-3] * 5},
+        Limits(1e10, 1e9),
+        0.0,
+    )
+    found = Findings(description(), Limits(1e10, 1e9), results=[result])
+    heads = {width: [column.header for table in tables(found, width) for column in table.columns] for width in (None, 100, 70)}
+    assert heads[None] == ["case", "minigrad", "least", "torch", "least", "ratio of medians", "of least", "of limit"]
+    assert heads[100] == ["case", "minigrad", "torch", "ratio of medians", "of least", "of limit"]
+    assert heads[70] == ["case", "minigrad", "torch"]
+    out = io.StringIO()
+    for table in tables(found, 60):
+        print_whole(Console(file=out, width=40), table)
+    assert "conv2d lenet conv1, batch 1: by weight      1 ms   2 ms" in out.getvalue()
+    assert "left out for want of room: least, of least, of limit, ratio of medians; " in " ".join(out.getvalue().split())
 
 
 def test_a_small_operation_in_parts():
@@ -137,13 +165,51 @@ def test_bad_requests_are_told_in_a_line(capsys):
         (["--only", "("], "is not a regular expression"),
         (["--resume"], "there is no --out"),
         (["--against", "tensorflow"], "there are torch, jax"),
+        (["--out", "there.md"], "there.md: expected a name that ends in .json"),
+        (["--out", "there"], "there: expected a name that ends in .json"),
     ):
         assert main(["bench", *arguments]) == 2
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# Markdown", "not JSON, or damaged (Expecting value: line 1 column 1 (char 0))"),
+        ('{"machine": {', "not JSON, or damaged"),
+        ("[1]", "not what `minigrad bench --out` writes: list indices"),
+        ('{"machine": {}}', "not what `minigrad bench --out` writes: there is no 'limits'"),
+        ('{"machine": 3}', "not what `minigrad bench --out` writes"),
+    ],
+)
+def test_a_damaged_file_is_told_in_a_line(tmp_path, capsys, text, said):
+    out = tmp_path / "bench.json"
+    out.write_text(text)
+    assert main(["bench", "--only", "^cross_entropy 1x10", "--out", str(out), "--resume"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"{out}: {said}" in told
+    assert out.read_text() == text
+
+
 def test_warmup_knows_its_models(capsys):
     assert main(["warmup", "resnet"]) == 2
-    assert "there are: lenet, alexnet" in capsys.readouterr().err
-    assert main(["warmup", "lenet"]) == 0
-    assert "lenet: " in capsys.readouterr().out
+    assert "there are: alexnet, lenet, lenet5" in capsys.readouterr().err
+    assert main(["warmup", "lenet", "lenet5"]) == 0
+    assert "lenet: " in (told := capsys.readouterr().out) and "lenet5: " in told
+
+
+@pytest.mark.slow
+def test_after_warmup_train_compiles_nothing(tmp_path):
+    """In a process of its own, whose cache is empty at first."""
+    data = folder_of(tmp_path, train=80, test=20)
+    code = f"""
+from minigrad.cli import main
+from minigrad.jit import on_compile
+compiled = []
+assert main(["warmup", "lenet5"]) == 0
+with on_compile(compiled.append):
+    assert main(["train", "lenet5", "--data", {str(data)!r}, "--epochs", "1", "--out", {str(tmp_path / "run")!r}]) == 0
+assert not compiled, compiled
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

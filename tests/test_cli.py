@@ -97,15 +97,33 @@ def test_compiling_is_told_once_and_only_if_it_happens(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_terminal_gets_a_bar(train, tmp_path, monkeypatch):
-    for name in ("NO_COLOR", "TERM"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "120")
-    code, out, _ = train("--out", tmp_path / "run")
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out)
-    assert code == 0
-    assert re.search(r"epoch 2/2 .*loss \d\.\d+ accuracy \d+\.\d+% [\d,]+ images/s 0:00:00", plain)
+@pytest.fixture
+def on_terminal(train, tmp_path, monkeypatch):
+    """What a terminal of some columns shows of a training run, without colours."""
+
+    def shown(columns):
+        for name in ("NO_COLOR", "TERM"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        code, out, _ = train("--out", tmp_path / "run")
+        assert code == 0
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out)
+
+    return shown
+
+
+def test_a_terminal_gets_a_bar(on_terminal):
+    shown = on_terminal(120)
+    assert re.search(r"epoch 2/2 .*loss \d\.\d+ accuracy \d+\.\d+% [\d,]+ images/s 0:00:00", shown)
+    assert "rows: truth; columns: answer" in shown
+
+
+def test_in_a_narrow_terminal_no_number_is_cut_short(on_terminal):
+    shown = on_terminal(40)
+    assert re.search(r"epoch 2/2 +loss \d\.\d{4} +accuracy \d+\.\d\d% *[\r\n]", shown)
+    assert "…" not in shown
+    assert "rows: truth" not in shown and re.search(r"needs \d\d columns; confusion\.png shows it", shown)
 
 
 def test_the_same_command_gives_the_same_numbers(train, tmp_path):
@@ -113,6 +131,15 @@ def test_the_same_command_gives_the_same_numbers(train, tmp_path):
         assert train("--out", tmp_path / name, "--seed", 5)[0] == 0
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+
+
+def test_an_earlier_run_is_overwritten_only_if_asked(train, tmp_path):
+    assert train("--out", tmp_path / "run", "--seed", 5)[0] == 0
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    refused(train("--out", tmp_path / "run"), "run holds a run that is finished: --overwrite replaces it")
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert train("--out", tmp_path / "run", "--overwrite")[0] == 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() != before
 
 
 def test_options_reach_the_run(train, tmp_path):
@@ -152,7 +179,8 @@ def test_ctrl_c_and_resume_change_nothing(train, run, tmp_path, step):
         interrupt_at(patch, step)
         code, _, err = train("--out", tmp_path / "run")
     assert code == 130
-    assert err == f"interrupted; minigrad train lenet --resume {tmp_path / 'run'} goes on\n"
+    stopping = "stopping: this batch is finished and the state saved; Ctrl-C again stops at once\n"
+    assert err == f"{stopping}interrupted; minigrad train lenet --resume {tmp_path / 'run'} goes on\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     whole_files(tmp_path / "run")
     before = runs.read_checkpoint(tmp_path / "run")
@@ -173,6 +201,12 @@ def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_stays(train, tmp_
     assert runs.read_checkpoint(tmp_path / "run").state["place"] == {"epoch": 1, "batch": 0}
 
 
+def test_a_first_ctrl_c_while_kernels_compile_says_what_the_wait_is_for(capsys):
+    Show(quiet=True).stopping()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "the first batch is finished, its kernels compiled" in said
+
+
 def test_options_may_be_repeated_but_not_changed(train, run, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -189,6 +223,7 @@ def test_options_may_be_repeated_but_not_changed(train, run, tmp_path, monkeypat
     ):
         refused(run("train", "lenet", "--resume", out, option, value), message)
     refused(run("train", "lenet", "--resume", out, "--no-augment"), "--no-augment contradicts")
+    refused(run("train", "lenet", "--resume", out, "--overwrite"), "--overwrite contradicts --resume")
     assert train("--resume", out / runs.CHECKPOINT, "--out", out, "--seed", 0)[0] == 0
     assert (out / "metrics.json").exists()
 
@@ -260,7 +295,7 @@ def test_unknown_models_and_commands(run):
     assert run("--version")[:2] == (0, f"minigrad {minigrad.__version__}\n")
     code, out, _ = run("train", "--help")
     assert code == 0
-    options = {"data", "epochs", "batch-size", "lr", "seed", "optimizer", "no-augment", "out", "resume", "quiet"}
+    options = {"data", "epochs", "batch-size", "lr", "seed", "optimizer", "no-augment", "out", "overwrite", "resume", "quiet"}
     assert all(f"--{option}" in out for option in options)
 
 

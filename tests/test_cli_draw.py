@@ -125,6 +125,21 @@ def test_what_a_model_of_ones_own_raises_is_said_in_one_line(run, tmp_path, comm
     assert re.fullmatch(f"minigrad {command}: .*{said}.*\n", err)
 
 
+@pytest.mark.parametrize("command", ["draw", "summary"])
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("pass", "NotImplementedError: Net has no forward"),
+        ("forward = lambda self, x: exit(0)", r"SystemExit: 0 \(own\.py, line 3\)"),
+    ],
+)
+def test_a_model_that_does_not_calculate_is_told_in_one_line(run, tmp_path, command, body, said):
+    (tmp_path / "own.py").write_text(f"from minigrad import nn\nclass Net(nn.Module):\n    {body}\n")
+    code, _, err = run(command, "own.py:Net", "--input", "2,3")
+    assert code == 2
+    assert re.fullmatch(rf"minigrad {command}: own\.py:Net does not run on 2,3: {said}\n", err)
+
+
 def test_an_error_of_minigrad_s_own_is_not_put_on_the_model(run, tmp_path, monkeypatch):
     (tmp_path / "net.py").write_text(MODEL)
     monkeypatch.setattr("minigrad.cli.draw.viz.graph", lambda *_, **__: 1 / 0)

@@ -137,5 +137,7 @@ def test_numbers_that_are_none_are_told():
     model[0].weight.data = mg.full((8, 6), np.nan)
     learn(model, watch, epochs=1)
     figure = histograms(watch)
-    assert figure.axes[0].texts[0].get_text() == "not finite: 100%"
+    (text,) = figure.axes[0].texts
+    assert text.get_text() == "not finite: 100%"
+    assert text.get_path_effects(), "the rim with which it is read on a dark ground"
     figure.savefig(io.BytesIO(), format="png")

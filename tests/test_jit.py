@@ -1,5 +1,7 @@
 """Kernels as such: loops on several threads, what kernels call, what is compiled, and errors."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,37 @@ def test_a_loop_is_given_what_it_reads_and_keeps_what_it_assigns():
     first_line = two_loops.python.__code__.co_firstlineno
     lines = {line for code in (own, *loops.values()) for _, _, line in code.co_lines() if line}
     assert first_line < min(lines) and max(lines) < first_line + 17  # a debugger is led to the source
+
+
+class Interrupting:
+    """In the place of an attribute of numba's libraries that is read where LLVM calls Python back: Ctrl-C comes there, once."""
+
+    def __init__(self):
+        self.comes = True
+
+    def __get__(self, library, _):
+        on = library.__dict__.get("_object_caching_enabled", False)
+        if self.comes and on:
+            self.comes = False
+            signal.raise_signal(signal.SIGINT)
+        return on
+
+    def __set__(self, library, value):
+        library.__dict__["_object_caching_enabled"] = value
+
+
+@kernel
+def interrupted(out):
+    out[0] += 1
+
+
+def test_an_interrupt_in_the_middle_of_compiling_is_neither_lost_nor_harmful(monkeypatch):
+    library = pytest.importorskip("numba.core.codegen").JITCodeLibrary
+    out = np.zeros(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "_object_caching_enabled", Interrupting())
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(out)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    interrupted(out)
+    assert out == 1

@@ -84,6 +84,22 @@ def test_the_number_of_threads_must_be_one():
     assert "MINIGRAD_NUM_THREADS=many: a number from 1 to" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MINIGRAD_NUM_THREADS", "0", "a number from 1 to"),
+        ("MINIGRAD_NUM_THREADS", "9999", "a number from 1 to"),
+        ("MINIGRAD_NUM_THREADS", "two", "a number from 1 to"),
+        ("MINIGRAD_LANES", "5", "4, 8 or 16 expected"),
+    ],
+)
+def test_a_command_says_in_a_line_which_variable_it_cannot_follow(name, value, said):
+    done = python("from minigrad.cli import main; raise SystemExit(main(['summary', 'lenet']))", **{name: value})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"minigrad summary: {name}={value}: {said}")
+
+
 def _obeys_permissions():
     """Run in the child: root, too, may write only where files say so (prctl: drop CAP_DAC_OVERRIDE for what comes)."""
     ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)

@@ -129,6 +129,27 @@ def test_the_page_is_whole():
     Checker().feed(page)
     assert not open_tags
     assert "http" not in page
+    # In a narrow window settings are wrapped, and a table that is wider even so is moved sideways in its frame.
+    assert "td:nth-child(2){white-space:normal" in page and "div{overflow-x:auto}" in page and "<div><table>" in page
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80])
+def test_in_a_narrow_terminal_columns_go_and_nothing_is_broken(width):
+    counted = viz.summary(lenet(), (1, 1, 28, 28))
+    whole, narrow = counted.text().splitlines(), counted.text(width).splitlines()
+    words = {word for line in whole[:18] for word in line.split()}
+    rows = [line for line in narrow if line.split() and line.split()[0].isdecimal()]
+    assert [row.split()[0] for row in rows] == [row.name for row in counted.rows]
+    assert all(word in words or f"{word}(" in counted.text() for row in rows for word in row.split())
+    assert all(shape in row for shape, row in zip(("1×6×28×28", "1×6×28×28", "1×6×14×14"), rows, strict=False))
+    assert max(map(len, narrow)) <= width
+    assert "left out for want of room: settings" in " ".join(counted.text(width).split())
+    assert "left out" not in counted.text()
+
+
+def test_a_name_too_long_for_any_terminal_stays_whole():
+    name = "a_name_that_goes_on_" * 12
+    assert name in viz.summary(nn.Sequential({name: nn.Linear(2, 2)}), (1, 2)).text()
 
 
 def test_a_shape_is_wanted():

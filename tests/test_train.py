@@ -187,6 +187,14 @@ def test_the_folder_of_a_finished_run(folder, tmp_path):
     assert "</svg>" in (out / "graph.svg").read_text()
 
 
+def test_the_picture_of_right_and_wrong_says_how_much_is_right(folder, tmp_path, monkeypatch):
+    run = finish(fresh(folder, epochs=1))
+    titles = []
+    monkeypatch.setattr(curves, "confusion", lambda counts, path, title: titles.append(title))
+    runs.write_results(tmp_path, run, lambda: 0.0)
+    assert titles == [f"lenet on {folder.name}: {run.result.accuracy:.2%} of the held-out images are right"]
+
+
 def test_the_saved_model_is_the_trained_one(folder, tmp_path):
     run = fresh(folder)
     out = runs.begin(tmp_path, run)
@@ -201,16 +209,27 @@ def test_the_saved_model_is_the_trained_one(folder, tmp_path):
     np.testing.assert_array_equal(model(mg.tensor(images)).array, run.model(mg.tensor(run.test_images)).array)
 
 
-def test_a_finished_run_is_replaced_and_an_unfinished_one_is_not(folder, tmp_path):
+def test_an_earlier_run_is_replaced_only_where_that_is_asked_for(folder, tmp_path):
     run = fresh(folder, epochs=1)
     out = runs.begin(tmp_path / "run", run)
-    with pytest.raises(mg.MinigradError, match=r"holds a run that is not finished: --resume .* goes on with it"):
+    unfinished = r"holds a run that is not finished: --resume .*run goes on with it, --overwrite replaces it, or choose"
+    with pytest.raises(mg.MinigradError, match=unfinished):
         runs.begin(out, fresh(folder))
     runs.write_results(out, finish(run), lambda: 0.0)
     (out / ".unfinished-00-metrics.json").touch()
     (out / "notes.txt").touch()
-    runs.begin(out, fresh(folder))
+    before = (out / "model.safetensors").read_bytes()
+    with pytest.raises(
+        mg.MinigradError, match="holds a run that is finished: --overwrite replaces it, or choose another --out"
+    ):
+        runs.begin(out, fresh(folder))
+    assert (out / "model.safetensors").read_bytes() == before
+    runs.begin(out, fresh(folder), overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == ["checkpoint.safetensors", "config.json", "notes.txt"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model.safetensors").touch()
+    with pytest.raises(mg.MinigradError, match=r"holds model\.safetensors of an earlier run: --overwrite replaces it"):
+        runs.begin(tmp_path / "other", fresh(folder))
 
 
 def test_default_folders_are_named_by_time_and_never_shared(folder, tmp_path, monkeypatch):

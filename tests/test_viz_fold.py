@@ -11,6 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, viz, zoo
+from minigrad.ops.pool import Window
 from minigrad.viz.labels import setting_words
 from minigrad.viz.modules import in_columns
 from minigrad.viz.picture import Edge, Item, Picture
@@ -266,6 +267,12 @@ def test_indices_are_written_as_in_brackets():
 
 def test_arrays_among_the_settings_are_named_by_their_shape():
     assert setting_words({"stats": (np.zeros(8), np.ones((2, 3)))}) == "stats array 8, array 2×3"
+
+
+def test_settings_that_an_operation_takes_as_one_are_written_each_for_itself():
+    window = Window(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil_mode=False)
+    assert setting_words({"size": (28, 28), "window": window}) == "size 28×28, window 2×2, stride 2"
+    assert setting_words({"dtype": np.dtype(np.float64)}) == "dtype float64"
 
 
 # ------------------------------------------------------------------------------------------------ the gallery

@@ -188,7 +188,17 @@ def test_after_the_time_limit_a_level_is_folded(monkeypatch):
     drawing = viz.Drawing(picture, coarser=coarser)
     assert "<svg" in drawing.svg
     assert tried == [4, 2]
-    assert "folded by one level" in drawing.picture.notes[-1]
+    assert drawing.picture.notes[-1] == "folded by one level: the layout took too long for a limit of 20 s"
+
+
+def test_a_layout_that_is_never_done_names_the_limit_that_was_given(monkeypatch):
+    def slow(dot, format, timeout=None):
+        raise render.LayoutTimeout(f"the layout took longer than {timeout:g} s")
+
+    monkeypatch.setattr("minigrad.viz.drawing.rendered", slow)
+    drawing = viz.Drawing(Picture({"a": Item("a", "op", "exp", shape=(1,))}, ()), coarser=coarser, limit=0.25)
+    with pytest.raises(render.LayoutTimeout, match=r"longer than its limit of 0\.25 s, and can't be folded further"):
+        _ = drawing.svg
 
 
 def test_viz_is_not_needed_by_the_engine():

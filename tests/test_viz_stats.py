@@ -47,6 +47,14 @@ def test_numbers_are_numpys():
     assert stats.rms == pytest.approx(math.sqrt(21 / 4), rel=1e-15)
 
 
+def test_a_mean_that_is_nothing_but_rounding_is_0():
+    array = np.linspace(-1, 1, 6, dtype=np.float32)
+    array[0] += 1e-7
+    assert stats_of(array).mean == 0
+    assert stats_of(array.astype(np.float64)).mean != 0  # there it is more than rounding
+    assert stats_of(array + np.float32(1e-6)).mean == pytest.approx(1e-6, rel=0.1)
+
+
 def test_norms_of_huge_and_tiny_numbers_are_right():
     for scale in (1e30, 1e-30):
         assert stats_of(np.full(4, scale, np.float32)).norm == pytest.approx(2 * scale, rel=1e-6)

@@ -80,11 +80,14 @@ class Drawing:
             try:
                 dot = darkened(self.dot) if self.theme == "dark" and format != "svg" else self.dot
                 return rendered(dot, format, timeout=share)
-            except LayoutTimeout:
+            except LayoutTimeout as error:
                 smaller = self._coarser(self.picture) if self._coarser else None
                 if smaller is None:
-                    raise
-                self.picture = smaller.noted(f"folded by one level: the layout took longer than {share:.1f} s")
+                    raise LayoutTimeout(
+                        f"the layout took longer than its limit of {self.limit:g} s, and can't be folded further; "
+                        "expected a higher limit, or less to draw (depth, focus)"
+                    ) from error
+                self.picture = smaller.noted(f"folded by one level: the layout took too long for a limit of {self.limit:g} s")
                 share = max((end - time.monotonic()) / 2, self.limit / 4)
 
     def save(self, path: str | Path) -> Path:

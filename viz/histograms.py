@@ -204,10 +204,14 @@ def _stripes(axes: Axes, epochs: Sequence[Array], limits: tuple[float, float], f
 
 def _tell(axes: Axes, numbers: Array, zero: str) -> None:
     """Write into a picture what it can't show: the share that is 0 (where that is asked for) or not a finite number."""
+    from matplotlib.patheffects import withStroke
+
     shares = {
         zero: np.mean(numbers == 0) if zero and len(numbers) else 0.0,
         "not finite": np.mean(~np.isfinite(numbers)) if len(numbers) else 0.0,
     }
     told = [f"{name}: {share:.0%}" for name, share in shares.items() if share >= 0.005]
     if told:
-        axes.text(0.97, 0.06, ", ".join(told), transform=axes.transAxes, ha="right", fontsize=7.5, color=INK.text)
+        rim = withStroke(linewidth=2.5, foreground=INK.paper)  # read on any ground, however dark
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "fontsize": 7.5, "path_effects": [rim]}
+        axes.text(0.97, 0.06, ", ".join(told), color=INK.text, **place)

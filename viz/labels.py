@@ -107,9 +107,10 @@ def shortened(text: str, limit: int) -> str:
 
 
 def setting_words(params: Mapping[str, Any], hidden: Iterable[str] = ()) -> str:
-    """An operation's settings without those that say nothing: ``stride 2, pad 1``."""
+    """An operation's settings without those that say nothing: ``stride 2, pad 1``. Of a group of settings, each for itself."""
     words = []
-    for name, value in params.items():
+    groups = [value._asdict() if hasattr(value, "_asdict") else {name: value} for name, value in params.items()]
+    for name, value in (setting for group in groups for setting in group.items()):
         if name in hidden or value is None or any(_equal(value, silent) for silent in _SILENT.get(name, ())):
             continue
         if name in _BOTH_AXES and isinstance(value, tuple) and len(set(value)) == 1:
@@ -146,6 +147,8 @@ def _index(value: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, np.dtype):
+        return dtype_name(value)
     if isinstance(value, np.ndarray):
         return f"array {shape_text(value.shape)}"
     if isinstance(value, (tuple, list)) and value and all(isinstance(n, (int, np.integer)) for n in value):

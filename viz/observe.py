@@ -75,6 +75,7 @@ def _look(node: Node, arrays: Sequence[Array | None], out: Array) -> None:
 def stats_of(array: Array, units: bool = False) -> Stats:
     """Minimum, mean, maximum and Euclidean norm of the finite elements, and how many are NaN, Inf or 0.
 
+    A mean that is smaller than the elements' own rounding is told as 0: what it is otherwise changes with the machine.
     With `units`, also how many units (channels of an image, else the places behind the batch axis) are 0 throughout.
     """
     flat = np.abs(array).reshape(-1) if array.dtype.kind == "c" else array.reshape(-1)
@@ -96,6 +97,8 @@ def stats_of(array: Array, units: bool = False) -> Stats:
         part = flat[start : start + _CHUNK].astype(np.float64) / top
         sums += part.sum(), part @ part
     mean, norm = top * float(sums[0]) / flat.size, top * math.sqrt(float(sums[1]))
+    if flat.dtype.kind == "f" and abs(mean) < np.finfo(flat.dtype).eps * norm / math.sqrt(flat.size):
+        mean = 0.0
     return Stats(low, mean, high, norm, size, nans, infs, zeros, dead, total)
 
 

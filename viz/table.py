@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from minigrad.viz.columns import narrowed, print_whole
 from minigrad.viz.labels import amount, byte_size, compact, exact, shape_text
 from minigrad.viz.palette import DARK, INK
 
@@ -69,24 +71,35 @@ class Summary:
         """Bytes that the backward pass keeps alive, parameters left out."""
         return sum(row.kept for row in self.rows)
 
-    def table(self) -> Table:
-        """The table for a terminal, as rich draws it."""
+    def table(self, width: int | None = None) -> Table:
+        """The table for a terminal, as rich draws it: in `width` cells, for which columns go, or as wide as it needs."""
+        return narrowed(self._made, _SPARE, width, "a wider terminal shows them, and so does a file or a pipe")
+
+    def _made(self, left_out: Sequence[str]) -> Table:
         shapes = ", ".join(shape_text(shape) for shape in self.inputs)
-        table = Table(box=SIMPLE_HEAD, title=f"{self.name}, input {shapes}", title_justify="left", show_footer=True)
-        for (name, footer), right in zip(_columns(self), (False, False, True, True, True, True, True), strict=True):
-            table.add_column(name, footer=footer, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        title = f"{self.name}, input {shapes}"
+        padding = (0, 1, 0, 0) if left_out else (0, 1)
+        table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", show_footer=True, padding=padding)
+        kept = [i for i, (name, _) in enumerate(_columns(self)) if (name or _CLASS) not in left_out]
+        for i in kept:
+            name, footer = _columns(self)[i]
+            table.add_column(name, footer=footer, justify="right" if i > 1 else "left", no_wrap=True)
         for row in self.rows:
-            table.add_row(*(Text(cell) for cell in _cells(row)))
+            cells = _cells(row, settings=_SETTINGS not in left_out)
+            table.add_row(*(Text(cells[i]) for i in kept))
         return table
 
     def text(self, width: int | None = None) -> str:
-        """The table and its totals as plain text, `width` columns wide (as wide as it needs, if not given)."""
+        """The table and its totals as plain text, in `width` cells, for which columns are left out, or as wide as it needs."""
         out = io.StringIO()
-        console = Console(file=out, width=width or 200, color_system=None, highlight=False)
-        console.print(self.table())
-        for line in self.totals():
-            console.print(line, soft_wrap=True)
+        self.print(Console(file=out, width=width or 200, color_system=None, highlight=False), width)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    def print(self, console: Console, width: int | None = None) -> None:
+        """Print the table, as `table` makes it, and its totals."""
+        print_whole(console, self.table(width))
+        for line in self.totals():
+            console.print(line, soft_wrap=width is None)
 
     def totals(self) -> list[str]:
         """The lines below the table."""
@@ -111,8 +124,8 @@ class Summary:
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f"<title>{title}</title>\n<style>{_STYLE}</style></head>\n"
-            f"<body><h1>{title}</h1>\n<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n"
-            f"<tfoot><tr>{foot}</tr></tfoot></table>\n<p>{lines}</p></body></html>\n"
+            f"<body><h1>{title}</h1>\n<div><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n"
+            f"<tfoot><tr>{foot}</tr></tfoot></table></div>\n<p>{lines}</p></body></html>\n"
         )
 
     def __str__(self) -> str:
@@ -126,11 +139,19 @@ _STYLE = f"""
 body{{font:14px/1.45 system-ui,Helvetica,Arial,sans-serif;margin:2em;color:{INK.text};background:{INK.paper}}}
 h1{{font-size:1.25em}} table{{border-collapse:collapse}}
 td,th{{padding:.25em .8em;text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
+td:nth-child(2){{white-space:normal;min-width:13em}} div{{overflow-x:auto}}
 td:nth-child(-n+2),th:nth-child(-n+2){{text-align:left}} thead th{{border-bottom:2px solid {INK.frame}}}
 tbody td{{border-bottom:1px solid {INK.frame}}} tfoot td{{font-weight:bold}} p{{color:{INK.soft};white-space:pre-line}}
 @media (prefers-color-scheme:dark){{body{{color:{DARK[INK.text]};background:{DARK[INK.paper]}}}
 thead th,tbody td{{border-color:{DARK[INK.frame]}}} p{{color:{DARK[INK.soft]}}}}}
 """
+
+
+#: What the second column is called where it is left out; it has no head.
+_CLASS, _SETTINGS = "class", "settings"
+
+#: What a narrow terminal does without, the first first.
+_SPARE = (_SETTINGS, "output", "kept", "MACs", _CLASS, "parameters")
 
 
 def _columns(table: Summary) -> list[tuple[str, str]]:
@@ -145,11 +166,11 @@ def _columns(table: Summary) -> list[tuple[str, str]]:
     ]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, settings: bool = True) -> tuple[str, ...]:
     parameters = exact(row.parameters) if row.parameters else "shared" if row.shared else ""
     return (
         row.name,
-        f"{row.kind}({compact(row.settings)})" if row.settings else row.kind,
+        f"{row.kind}({compact(row.settings)})" if row.settings and settings else row.kind,
         shape_text(row.shape),
         parameters,
         amount(row.macs) if row.macs else "",

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import json
 import platform
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -67,17 +68,21 @@ def environment() -> dict[str, Any]:
     }
 
 
-def begin(out: str | Path | None, training: Training) -> Path:
+def begin(out: str | Path | None, training: Training, overwrite: bool = False) -> Path:
     """Make the folder of a new run, with its first checkpoint and ``config.json``; give its path.
 
-    `out` is `runs/<model>-<time>` unless given. What a finished run left there is replaced. Raises MinigradError when it
-    holds a run that is not finished, OSError when it can't be written.
+    `out` is `runs/<model>-<time>` unless given. What an earlier run left there is replaced if `overwrite`. Raises
+    MinigradError when there is something and it isn't to be replaced, OSError when it can't be written.
     """
     folder = Path(out) if out is not None else _fresh(Path("runs"), training.settings.model)
-    if (folder / CHECKPOINT).exists() and not (folder / METRICS).exists():
-        raise MinigradError(
-            f"{folder} holds a run that is not finished: --resume {folder} goes on with it, or choose another --out"
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not overwrite:
+        unfinished = CHECKPOINT in there and METRICS not in there
+        goes_on = f"--resume {shlex.quote(str(folder))} goes on with it, " if unfinished else ""
+        what = (
+            f"a run that is {'not ' if unfinished else ''}finished" if CHECKPOINT in there else f"{there[0]} of an earlier run"
         )
+        raise MinigradError(f"{folder} holds {what}: {goes_on}--overwrite replaces it, or choose another --out")
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +148,8 @@ def write_results(folder: Path, training: Training, seconds: Callable[[], float]
     save_file({name: part.array for name, part in training.model.state_dict().items()}, folder / "model.safetensors", metadata)
     title = f"{training.settings.model} on {Path(training.settings.data).name}"
     curves.curves(training.history, folder / "curves.png", title=title)
-    curves.confusion(result.confusion, folder / "confusion.png", title=f"{title}: {result.accuracy:.2%} of the held-out images")
+    right = f"{result.accuracy:.2%} of the held-out images are right"
+    curves.confusion(result.confusion, folder / "confusion.png", title=f"{title}: {right}")
     _draw_step(training, folder / "graph.svg")
     metrics = {
         "test_accuracy": result.accuracy,

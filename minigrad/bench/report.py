@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from minigrad.bench.plots import plot_ratios, plot_roofline
 from minigrad.bench.processes import Measured
 from minigrad.errors import FileFormatError
 from minigrad.io.atomic import write_text
+from minigrad.viz.columns import narrowed
 
 __all__ = ["Findings", "duration", "read", "tables", "write", "write_json"]
 
@@ -55,18 +57,25 @@ def duration(seconds: float) -> str:
 # ------------------------------------------------------------------------------------------------ tables
 
 
-def _rows(found: Findings) -> Iterator[Rows]:
-    """The tables, each with its head: what was found in processes, on small operations, on everything else."""
+def _rows(found: Findings) -> Iterator[tuple[Rows, list[str]]]:
+    """The tables, each with its head: what was found in processes, on small operations, on everything else.
+
+    With each the columns that a narrow terminal does without, the first first.
+    """
     if found.processes:
         names = _named(m.values for m in found.processes)
-        yield [["in a process of its own", *names], *([m.name, *map(m.shown, names)] for m in found.processes)]
+        yield [["in a process of its own", *names], *([m.name, *map(m.shown, names)] for m in found.processes)], []
     if found.overheads:
-        yield _overhead_rows(found.overheads)
+        rows = _overhead_rows(found.overheads)
+        yield rows, [*reversed(PARTS), *reversed(rows[0][1 + len(PARTS) :])]
     if found.results:
         others = _named(r.ratio for r in found.results)
         shown = [column for other in others for column in (other, "least", "ratio of medians", "of least")]
         head = ["case", "minigrad", "least", *shown, "of limit"]
-        yield [head, *(_cells(result, others) for result in found.results)]
+        yield (
+            [head, *(_cells(result, others) for result in found.results)],
+            ["least", "of least", "of limit", "ratio of medians"],
+        )
 
 
 def _named(dictionaries: Any) -> list[str]:
@@ -99,15 +108,23 @@ def _cells(result: Result, others: Sequence[str]) -> list[str]:
     return [*cells, f"{100 * result.of_limit:.0f} %"]
 
 
-def tables(found: Findings) -> Iterator[Table]:
-    """For the terminal: medians and minima, ratios with intervals, the fraction of the machine's limit."""
-    for head, *rows in _rows(found):
-        made = Table(box=None, header_style="bold")
-        for i, column in enumerate(head):
-            made.add_column(column, justify="right" if i else "left", no_wrap=True)
-        for row in rows:
-            made.add_row(*row)
-        yield made
+def tables(found: Findings, width: int | None = None) -> Iterator[Table]:
+    """For the terminal: medians and minima, ratios with intervals, the fraction of the machine's limit.
+
+    In `width` cells, for which columns are left out; as wide as they need, if it is not given.
+    """
+    for rows, spare in _rows(found):
+        yield narrowed(functools.partial(_table, rows), spare, width, "a wider terminal shows them, and --out writes them")
+
+
+def _table(rows: Rows, left_out: Sequence[str]) -> Table:
+    made = Table(box=None, header_style="bold")
+    kept = [i for i, column in enumerate(rows[0]) if column not in left_out]
+    for i in kept:
+        made.add_column(rows[0][i], justify="right" if i else "left", no_wrap=True)
+    for row in rows[1:]:
+        made.add_row(*(row[i] for i in kept))
+    return made
 
 
 def markdown(found: Findings) -> str:
@@ -119,7 +136,7 @@ def markdown(found: Findings) -> str:
         + ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
         + f". Measured limits: {limits.flops / 1e9:.0f} GFLOP/s, {limits.bytes / 1e9:.1f} GB/s.",
     ]
-    for head, *rows in _rows(found):
+    for (head, *rows), _ in _rows(found):
         lines += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
@@ -151,12 +168,16 @@ def read(path: Path) -> Findings:
     """What `write_json` wrote. Raises FileFormatError for anything else, OSError where there is no such file."""
     try:
         told = json.loads(path.read_text())
+    except ValueError as error:
+        raise FileFormatError(f"{path}: not JSON, or damaged ({error}); expected what `minigrad bench --out` writes") from error
+    try:
         return Findings(
-            told["machine"],
+            dict(told["machine"]),
             Limits(**told["limits"]),
             [Measured(**m) for m in told["processes"]],
             [Overhead(**o) for o in told["overheads"]],
             [Result.fromdict(r) for r in told["results"]],
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise FileFormatError(f"{path}: not what `minigrad bench --out` writes ({error!r})") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise FileFormatError(f"{path}: not what `minigrad bench --out` writes: {what}") from error

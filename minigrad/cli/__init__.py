@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import minigrad
 from minigrad.cli import bench, draw, gradcheck, summary, train, warmup
 from minigrad.cli.parsing import Parser
+from minigrad.cli.streams import abandoned, any_encoding
 from minigrad.errors import MinigradError
 
 __all__ = ["main"]
@@ -19,7 +20,8 @@ __all__ = ["main"]
 #: The subcommands, in the order in which the help lists them.
 COMMANDS = (train, draw, summary, gradcheck, bench, warmup)
 
-BAD_REQUEST, INTERRUPTED = 2, 130
+#: Where nobody reads any longer rich ends with 1, too.
+NO_READER, BAD_REQUEST, INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,15 +31,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
-    args = parser.parse_args(argv)
-    try:
-        return int(args.run(args))
-    except (MinigradError, OSError) as error:
-        print(f"minigrad {args.command}: {_in_one_line(error)}", file=sys.stderr)
-        return BAD_REQUEST
-    except KeyboardInterrupt:
-        print(f"minigrad {args.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    with any_encoding():
+        args = parser.parse_args(argv)
+        try:
+            code = int(args.run(args))
+            print(end="", flush=True)
+            return code
+        except BrokenPipeError:
+            abandoned()
+            return NO_READER
+        except (MinigradError, OSError) as error:
+            print(f"minigrad {args.command}: {_in_one_line(error)}", file=sys.stderr)
+            return BAD_REQUEST
+        except KeyboardInterrupt:
+            print(f"minigrad {args.command}: interrupted", file=sys.stderr)
+            return INTERRUPTED
 
 
 def _in_one_line(error: Exception) -> str:

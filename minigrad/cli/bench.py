@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from minigrad.bench.processes import Measured, ProcessCase, process_cases
 from minigrad.bench.report import Findings, duration, read, tables, write, write_json
 from minigrad.cli.parsing import positive_number
 from minigrad.errors import MinigradError
+from minigrad.viz.columns import print_whole
 
 __all__ = ["add_parser", "run"]
+
+RIGHT, WRONG, INTERRUPTED = 0, 1, 130
 
 AnyCase = Case | OverheadCase | ProcessCase
 
@@ -43,12 +47,14 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; the exit code is 0, or 1 where a case failed (its results differed) or Ctrl-C ended it early."""
+    """Measure and print; the exit code is 0, or 1 where a case failed (its results differed), or 130 where Ctrl-C ended it."""
     cases = _chosen(args.only)
     if args.list:
         for case in cases:
             print(case.name)
         return 0
+    if args.out is not None and args.out.suffix != ".json":
+        raise MinigradError(f"--out {args.out}: expected a name that ends in .json; Markdown and plots are written beside it")
     competitors = _competitors(args.against)  # before numba is loaded, so that each sets up its threads as it would alone
     frameworks = [Minigrad(), *competitors]
     found = _begun(args)
@@ -58,16 +64,22 @@ def run(args: argparse.Namespace) -> int:
         console = Console(highlight=False, width=200)
     console.print(f"limits: {found.limits.flops / 1e9:.0f} GFLOP/s, {found.limits.bytes / 1e9:.1f} GB/s")
     wrong: list[str] = []
+    interrupted = False
     try:
         _measure(missing, frameworks, args, console, found, wrong)
     except KeyboardInterrupt:
-        wrong.append("interrupted: what was measured until then is told and written")
-    console.print(*tables(found), sep="\n")
+        interrupted = True
+    for table in tables(found, console.width if console.is_terminal else None):
+        print_whole(console, table)
     if args.out is not None:
         console.print(*(f"wrote {file}" for file in write(args.out, found)), sep="\n")
     for message in wrong:
         console.print(message, style="red", soft_wrap=True)
-    return 1 if wrong else 0
+    if interrupted:
+        kept = "told; with --out it is kept" if args.out is None else "written; the same command with --resume goes on"
+        print(f"minigrad bench: interrupted; what was measured until then is {kept}", file=sys.stderr)
+        return INTERRUPTED
+    return WRONG if wrong else RIGHT
 
 
 def _measure(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minigrad.cli.parsing import positive_number, whole_number
+from minigrad.cli.streams import print_document
 from minigrad.errors import MinigradError
 from minigrad.grading.batch import Batch, submissions_in
 from minigrad.grading.discover import discover
@@ -24,7 +25,7 @@ from minigrad.io.atomic import write_text
 
 __all__ = ["add_parser", "run"]
 
-RIGHT, WRONG = 0, 1
+RIGHT, WRONG, INTERRUPTED = 0, 1, 130
 
 #: How an error begins that a wrong shape, or a wrong setting, may have brought about: no missing module, no exit, no typo.
 _SHAPES_FAULT = re.compile(
@@ -141,7 +142,7 @@ class _Console:
         elif self.form == "text":
             _coloured(text)
         else:
-            print(text, end="")
+            print_document(text)
 
 
 def _coloured(text: str) -> None:
@@ -166,7 +167,11 @@ def _batch(args: argparse.Namespace) -> int:
     batch = Batch(args.batch, out, args.spec, args.function, args.seed, args.timeout, args.format or "html")
     if args.spec is not None:
         load_spec(args.spec)  # a bad one is a bad request, before anything is made
-    results = _with_bar(batch, args.jobs, len(submissions_in(args.batch, out)))
+    try:
+        results = _with_bar(batch, args.jobs, len(submissions_in(args.batch, out)))
+    except KeyboardInterrupt:
+        print("minigrad gradcheck: interrupted; the same command goes on with what is not yet marked", file=sys.stderr)
+        return INTERRUPTED
     _warn_of_rights(results)
     right = sum(result.ok for result in results)
     print(f"{len(results)} submissions, {right} without a fault; {out / 'marks.csv'}, a page each in {out / 'pages'}")

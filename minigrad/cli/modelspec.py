@@ -69,11 +69,12 @@ def said_in_one_line(args: argparse.Namespace) -> Iterator[None]:
         yield
     except (MinigradError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         own = Path(args.model.rpartition(":")[0]).resolve()
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == own]
-        if not lines and frames[-1].name != "__call__":  # there it is forward's own parameters that don't fit
+        # Called from __call__, forward's own parameters don't fit; and where there is none of the model's own, nn's says so.
+        if not lines and frames[-1].name not in ("__call__", "forward"):
             raise
         where = f" ({own.name}, line {lines[-1]})" if lines else ""
         shape = ",".join(map(str, input_shape(args)))

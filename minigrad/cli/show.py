@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minigrad.viz.columns import own_width, print_whole
 from minigrad.zoo import runs
 from minigrad.zoo.training import Progress, Training
 
@@ -48,6 +49,13 @@ class Show:
             self.console.print("compiling kernels for this machine; the next run finds them ready")
         self._compiling = True
 
+    def stopping(self) -> None:
+        """The first Ctrl-C: what is still done, and how to stop without it. Said from a signal's handler."""
+        first = not self._recent  # counted in `batch`, also if quiet
+        what = "the first batch is finished, its kernels compiled for it," if first else "this batch is finished"
+        with contextlib.suppress(RuntimeError):  # the signal came in the middle of another line on standard error
+            print(f"stopping: {what} and the state saved; Ctrl-C again stops at once", file=sys.stderr)
+
     @contextlib.contextmanager
     def training(self, training: Training) -> Iterator[None]:
         """Show the run while the block goes."""
@@ -73,13 +81,16 @@ class Show:
     def _new_bar(self) -> Bar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        bar, speed, left = BarColumn(bar_width=None), TextColumn("{task.fields[speed]} images/s"), TimeRemainingColumn()
+        width = self.console.width  # in a narrow terminal something goes, before numbers are cut short
+        loss, accuracy = TextColumn("loss {task.fields[loss]}"), TextColumn("accuracy {task.fields[accuracy]}")
         return Progress(
             TextColumn(f"epoch {{task.fields[epoch]:>{len(str(self._epochs))}}}/{self._epochs}"),
-            BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[loss]}"),
-            TextColumn("accuracy {task.fields[accuracy]}"),
-            TextColumn("{task.fields[speed]} images/s"),
-            TimeRemainingColumn(),
+            *([bar] if width >= 60 else []),
+            loss,
+            accuracy,
+            *([speed] if width >= 78 else []),
+            *([left] if width >= 60 else []),
             console=self.console,
             refresh_per_second=4,
             expand=True,
@@ -87,9 +98,9 @@ class Show:
 
     def batch(self, progress: Progress) -> None:
         """One more batch has been learned."""
+        self._recent.append((time.perf_counter(), progress.images))
         if self.quiet:
             return
-        self._recent.append((time.perf_counter(), progress.images))
         loss, accuracy, speed = f"{progress.loss:.4f}", f"{progress.accuracy:.2%}", f"{self._speed():,.0f}"
         if self._bar is not None:
             first = len(self._recent) == 1  # shown at once: kernels may have been compiled for many seconds before it
@@ -119,7 +130,11 @@ class Show:
         if self.quiet:
             print(f"{summary}; {folder}")
             return
-        self.console.print(_table(result.confusion))
+        table = _table(result.confusion)
+        if self.console.is_terminal and own_width(table) > self.console.width:
+            self.console.print(f"(the table of truth and answer needs {own_width(table)} columns; confusion.png shows it)")
+        else:
+            print_whole(self.console, table)
         self.console.print(f"[bold]{result.accuracy:.2%}[/] {summary.partition(' ')[2]}")
         there = [name for name in runs.FILES if (folder / name).exists()]
         self.console.print(f"in {folder}: {', '.join(there)}", markup=False)

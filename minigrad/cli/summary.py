@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from minigrad.cli.modelspec import add_model, input_shape, model_of, said_in_one_line
+from minigrad.cli.streams import print_document
 from minigrad.viz import summary
 
 __all__ = ["add_parser", "run"]
@@ -26,13 +27,11 @@ def run(args: argparse.Namespace) -> int:
     with said_in_one_line(args):
         counted = summary(model_of(args, weights=False), input_shape(args))
     if args.format == "html":
-        print(counted.html(), end="")
+        print_document(counted.html())
         return 0
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(counted.table())
-        for line in counted.totals():
-            console.print(line, soft_wrap=True)
+        counted.print(console, console.width)
     else:
         print(counted.text())
     return 0

@@ -42,6 +42,7 @@ def add_parser(commands: Any) -> None:
         "--no-augment", dest="augment", action="store_const", const=False, help="show the training images undistorted"
     )
     parser.add_argument("--out", metavar="DIR", help="where the results go (default: runs/MODEL-TIME)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that --out holds already")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run: its folder or its checkpoint")
     parser.add_argument("--quiet", action="store_true", help="print nothing but the last line")
     parser.set_defaults(run=run)
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.resume is None:
         settings = _settings(args)
         training = Training(settings, load(settings.data, settings.seed))
-        folder, before = runs.begin(args.out, training), 0.0
+        folder, before = runs.begin(args.out, training, args.overwrite), 0.0
     else:
         saved = runs.read_checkpoint(args.resume)
         _refuse_contradictions(args, saved)
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(training: Training, folder: Path, started: float, show: Show) -> int:
     try:
-        with show.training(training), on_compile(show.compiling), _interrupts() as interrupted:
+        with show.training(training), on_compile(show.compiling), _interrupts(show) as interrupted:
             for progress in training.steps():
                 show.batch(progress)
                 if progress.record is not None or interrupted:
@@ -98,7 +99,7 @@ def _written(training: Training, folder: Path, started: float) -> list[str]:
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def _interrupts(show: Show) -> Iterator[list[int]]:
     """A list that Ctrl-C puts something into, so that the batch can be finished; a second Ctrl-C stops at once."""
     seen: list[int] = []
 
@@ -106,6 +107,7 @@ def _interrupts() -> Iterator[list[int]]:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
+        show.stopping()
 
     before = signal.signal(signal.SIGINT, remember)
     try:
@@ -133,5 +135,7 @@ def _refuse_contradictions(args: argparse.Namespace, saved: runs.Saved) -> None:
                 "--no-augment" if name == "augment" else f"{'' if name == 'model' else '--'}{name.replace('_', '-')} {given}"
             )
             raise MinigradError(f"{option} contradicts the run {saved.folder}, which has {name.replace('_', ' ')} {own}")
+    if args.overwrite:
+        raise MinigradError("--overwrite contradicts --resume, which goes on with the run that there is")
     if args.out is not None and Path(args.out).resolve() != saved.folder.resolve():
         raise MinigradError(f"--out {args.out} contradicts --resume: the run goes on in its own folder, {saved.folder}")

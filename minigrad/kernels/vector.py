@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from minigrad.errors import SettingError
 from minigrad.jit import Intrinsic, interpreted, late
 from minigrad.kernels.micro import machine_code
 
@@ -35,6 +36,8 @@ def machine_lanes() -> int:
     """How many float32 a vector register holds: 16 (AVX-512), 8 (AVX) or 4; ``MINIGRAD_LANES`` overrides it."""
     wanted = os.environ.get("MINIGRAD_LANES")
     if wanted:
+        if wanted not in ("4", "8", "16"):
+            raise SettingError(f"MINIGRAD_LANES={wanted}: 4, 8 or 16 expected")
         return int(wanted)
     features = late("llvmlite.binding").get_host_cpu_features()
     return 16 if features.get("avx512f") else 8 if features.get("avx") else 4

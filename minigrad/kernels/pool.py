@@ -156,7 +156,7 @@ def average(out, x, tops, bottoms, lefts, rights, divisors):  # type: ignore[no-
     for plane in prange(planes):
         for oy in range(ho):
             for ox in range(wo):
-                total = 0.0
+                total = np.float64(0)  # in plain Python, too
                 for iy in range(tops[oy], bottoms[oy]):
                     for ix in range(lefts[ox], rights[ox]):
                         total += x[plane, iy, ix]

@@ -16,7 +16,7 @@ _CHUNK = 256
 def sum_lines(out, x):  # type: ignore[no-untyped-def]
     """``out[c] = sum over a, b of x[a, c, b]``."""
     for c in prange(x.shape[1]):
-        total = 0.0
+        total = np.float64(0)  # in plain Python, too
         for a in range(x.shape[0]):
             line = x[a, c]
             for start in range(0, len(line), _CHUNK):

@@ -129,7 +129,7 @@ def first_stranger(target, classes, ignore):  # type: ignore[no-untyped-def]
 @kernel
 def weight_of(target, weight, ignore):  # type: ignore[no-untyped-def]
     """The class weights of the rows that count, added up: what a mean divides by."""
-    total = 0.0
+    total = np.float64(0)
     for i in range(len(target)):
         if target[i] != ignore:
             total += weight[target[i]]

@@ -237,3 +237,17 @@ def test_batches_far_from_zero_are_normalised_to_the_last_digit(shape, plain):
     np.testing.assert_allclose(found[1][1], x.astype(float).var((0, 2, 3), ddof=1), rtol=1e-9)
     for single_precision, double in zip(*found, strict=True):
         assert abs(single_precision - double).max() < 3e-7 * abs(double).max()
+
+
+# ------------------------------------------------------------------------------------------------ log-sum-exp
+
+
+def test_a_sum_of_exponentials_beside_infinities():
+    x = single([[math.inf, 200, -1], [-math.inf] * 3, [1000, 1000, -math.inf]]).requires_grad_()
+    out = x.logsumexp(1)
+    np.testing.assert_allclose(out.detach().numpy(), [math.inf, -math.inf, 1000 + math.log(2)], rtol=1e-6)
+    out.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy()[0, 1:], [0, 0])
+    np.testing.assert_array_equal(x.grad.numpy()[1:], [[0, 0, 0], [0.5, 0.5, 0]])
+    assert mg.zeros(0, 2).logsumexp(0).numpy().tolist() == [-math.inf] * 2
+    assert mg.zeros(3, 2).logsumexp((0, 1), keepdim=True).shape == (1, 1)

@@ -56,7 +56,7 @@ def by_numpys_names(name: str, dim: Any, keepdim: bool, given: Mapping[str, Any]
     return dim, keepdim
 
 
-def _axes(name: str, dim: Dims, ndim: int) -> Shape:
+def axes_of(name: str, dim: Dims, ndim: int) -> Shape:
     return _named_axes(name, () if dim is None else tuple(dim) if isinstance(dim, (tuple, Sequence)) else (dim,), ndim)
 
 
@@ -71,13 +71,13 @@ def _named_axes(name: str, named: tuple[int, ...], ndim: int) -> Shape:
     return axes if ndim else ()
 
 
-def _reduced(x: Shape, *, dims: Shape, keepdim: bool) -> Shape:
+def reduced_shape(x: Shape, *, dims: Shape, keepdim: bool) -> Shape:
     return tuple(1 if i in dims else n for i, n in enumerate(x) if keepdim or i not in dims)
 
 
-def _spread(g: Tensor, shape: Shape, dims: Shape) -> Tensor:
+def spread(g: Tensor, shape: Shape, dims: Shape) -> Tensor:
     """A reduced tensor back over the axes that were reduced."""
-    kept = _reduced(shape, dims=dims, keepdim=True)
+    kept = reduced_shape(shape, dims=dims, keepdim=True)
     return expand(g if g.shape == kept else reshape(g, kept), shape)
 
 
@@ -102,11 +102,11 @@ def _folded(start: float, step: Callable[[Any, Any], Any]) -> Callable[..., Arra
     """A reference: a Python loop over the elements, folding each into its place in the output."""
 
     def reference(x: Array, *, dims: Shape, keepdim: bool) -> Array:
-        out = np.full(_reduced(x.shape, dims=dims, keepdim=True), start, x.dtype)
+        out = np.full(reduced_shape(x.shape, dims=dims, keepdim=True), start, x.dtype)
         for index in np.ndindex(x.shape):
             place = tuple(0 if i in dims else n for i, n in enumerate(index))
             out[place] = step(out[place], x[index])
-        return out.reshape(_reduced(x.shape, dims=dims, keepdim=keepdim))
+        return out.reshape(reduced_shape(x.shape, dims=dims, keepdim=keepdim))
 
     return reference
 
@@ -116,7 +116,7 @@ def _reduction(name: str, forward: Any, reference: Any, vjp: Any, samples: Any =
         Op(
             name,
             lambda x, *, dims, keepdim: np.asarray(forward(x, axis=dims, keepdims=keepdim)),
-            _reduced,
+            reduced_shape,
             vjp,
             reference,
             samples,
@@ -155,7 +155,7 @@ def _sum_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
     if x.size < _LARGE or x.dtype.char not in "fd":
         return _plain_sum(x, axis, keepdims)  # type: ignore[no-any-return]
     out = _careful_sum(x, axis)
-    return out if x.ndim - len(axis) == 1 and not keepdims else out.reshape(_reduced(x.shape, dims=axis, keepdim=keepdims))
+    return out if x.ndim - len(axis) == 1 and not keepdims else out.reshape(reduced_shape(x.shape, dims=axis, keepdim=keepdims))
 
 
 def _careful_sum(x: Array, axis: Shape) -> Array:
@@ -183,14 +183,14 @@ sum_over = _reduction(
     "sum",
     _sum_forward,
     _folded(0, lambda a, b: a + b),
-    {"x": lambda g, *, shapes, dims: _spread(g, shapes[0], dims)},
+    {"x": lambda g, *, shapes, dims: spread(g, shapes[0], dims)},
     _sum_samples,
     "ReduceSum",
 )
 
 
 def _mean_pull(g: Tensor, *, shapes: tuple[Shape, ...], dims: Shape) -> Tensor:
-    return _spread(g / math.prod(shapes[0][d] for d in dims), shapes[0], dims)
+    return spread(g / math.prod(shapes[0][d] for d in dims), shapes[0], dims)
 
 
 def _mean_forward(x: Array, axis: Shape, keepdims: bool) -> Array:
@@ -208,8 +208,8 @@ _mean = _reduction(
 
 
 def _extreme_pull(g: Tensor, x: Tensor, out: Tensor, *, dims: Shape) -> Tensor:
-    ties = cast(x == _spread(out, x.shape, dims), dtype=x.dtype)
-    return _spread(g, x.shape, dims) * ties / _spread(sum_over(ties, dims=dims, keepdim=False), x.shape, dims)
+    ties = cast(x == spread(out, x.shape, dims), dtype=x.dtype)
+    return spread(g, x.shape, dims) * ties / spread(sum_over(ties, dims=dims, keepdim=False), x.shape, dims)
 
 
 def _tied(rng: np.random.Generator) -> Iterator[Sample]:
@@ -232,7 +232,7 @@ def _prod_pull(g: Tensor, x: Tensor, *, dims: Shape) -> Tensor:
     square = unsqueeze(rows, -2).expand((*rows.shape[:-1], n, n))
     others = _prod(square.masked_fill(eye, 1.0), dims=(square.ndim - 1,), keepdim=False)
     back = others.reshape(tuple(x.shape[i] for i in order)).permute(tuple(np.argsort(order).tolist()))
-    return _spread(g, x.shape, dims) * back
+    return spread(g, x.shape, dims) * back
 
 
 def _prod_samples(rng: np.random.Generator) -> Iterator[Sample]:
@@ -249,7 +249,7 @@ _any = _reduction("any", np.any, lambda x, *, dims, keepdim: np.max(x != 0, axis
 def _over(op: Op, input: TensorBase, dim: Dims, keepdim: bool, names: NumpysNames) -> Tensor:
     if names:
         dim, keepdim = by_numpys_names(op.name, dim, keepdim, names)
-    return op(input, dims=_axes(op.name, dim, input.ndim), keepdim=keepdim)
+    return op(input, dims=axes_of(op.name, dim, input.ndim), keepdim=keepdim)
 
 
 def sum(input: TensorBase, dim: Dims = None, keepdim: bool = False, **names: Unpack[NumpysNames]) -> Tensor:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigrad.core import Array, TensorBase
+from minigrad.graph import Shape
 from minigrad.op import Op, Sample, register
 from minigrad.ops.arithmetic import square, sub, where
-from minigrad.ops.compare import eq, isfinite, ne
-from minigrad.ops.functions import abs, exp, log, sqrt
+from minigrad.ops.compare import eq, ne
+from minigrad.ops.functions import abs, exp, sqrt
 from minigrad.ops.movement import flip, normal_axis, reshape
 from minigrad.ops.operands import as_float, cast
-from minigrad.ops.reduce import Dims, amax, amin, mean, sum
+from minigrad.ops.reduce import Dims, amax, amin, axes_of, mean, reduced_shape, spread, sum
 
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
@@ -65,13 +66,51 @@ def _powers(x: TensorBase, p: float) -> Tensor:
     return where(nothing, 0.0 if p > 0 else math.inf, abs(where(nothing, 1.0, x)) ** p)
 
 
+# ------------------------------------------------------------------------------------------------ log-sum-exp
+
+
+def _logsumexp_forward(x: Array, *, dims: Shape, keepdim: bool) -> Array:
+    peak = np.max(x, axis=dims, keepdims=True, initial=-math.inf)
+    peak = np.where(np.isfinite(peak), peak, x.dtype.type(0))
+    total = np.log(np.exp(x - peak).sum(axis=dims, keepdims=True)) + peak
+    return np.asarray(total).reshape(reduced_shape(x.shape, dims=dims, keepdim=keepdim))
+
+
+def _logsumexp_pull(g: Tensor, x: Tensor, *, dims: Shape) -> Tensor:
+    """Each one's share, the softmax; where all are -Inf, none. (``exp(x - out)`` would be off by the rounding of `out`.)"""
+    peak = amax(x, dims, keepdim=True).detach() if x.numel() else x
+    below = where(eq(x, math.inf), 0.0, sub(x, where(eq(peak, -math.inf), 0.0, peak)))
+    powers = exp(below)
+    total = sum(powers, dims, keepdim=True)
+    return spread(g, x.shape, dims) * (powers / where(eq(total, 0), 1.0, total))
+
+
+def _logsumexp_samples(rng: np.random.Generator) -> Iterator[Sample]:
+    for shape, dims, keepdim in (((2, 3, 4), (1,), False), ((2, 3), (0, 1), True), ((), (), False), ((2, 0), (0,), False)):
+        yield Sample((rng.normal(size=shape),), {"dims": dims, "keepdim": keepdim})
+
+
+_logsumexp = register(
+    Op(
+        "logsumexp",
+        _logsumexp_forward,
+        reduced_shape,
+        {"x": _logsumexp_pull},
+        lambda x, *, dims, keepdim: np.asarray(np.logaddexp.reduce(x, axis=dims, keepdims=keepdim)),
+        _logsumexp_samples,
+        flops=lambda out, x, **_: 3 * math.prod(x),
+        family="reduction",
+        onnx="ReduceLogSumExp",
+    )
+)
+
+
 def logsumexp(input: TensorBase, dim: Dims, keepdim: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` along `dim`, without overflow."""
-    x = as_float(input)
-    peak = amax(x, dim, keepdim=True).detach()
-    peak = where(isfinite(peak), peak, 0.0)
-    total = log(sum(exp(sub(x, peak)), dim, keepdim=True)) + peak
-    return total if keepdim else total.reshape(amax(x, dim).shape)
+    """``log(sum(exp(x)))`` along `dim`, without overflow; of nothing, -Inf."""
+    return _logsumexp(as_float(input), dims=axes_of("logsumexp", dim, input.ndim), keepdim=keepdim)
+
+
+# ------------------------------------------------------------------------------------------------ running sums
 
 
 def _cumsum_samples(rng: np.random.Generator) -> Iterator[Sample]:

@@ -33,10 +33,11 @@ def sum_rows(out, x):  # type: ignore[no-untyped-def]
     columns = x.shape[1]
     for part in prange((columns + 63) // 64):
         here = slice(part * 64, min((part + 1) * 64, columns))
-        totals = np.zeros(here.stop - here.start)
+        to, totals = out[here], np.zeros(64)
         for start in range(0, len(x), 32):
             _add_rows(totals, x[start : start + 32, here])
-        out[here] = totals
+        for i in range(len(to)):
+            to[i] = totals[i]
 
 
 @kernel
@@ -47,5 +48,5 @@ def _add_rows(to, rows):  # type: ignore[no-untyped-def]
         row = rows[a]
         for i in range(len(row)):
             part[i] += row[i]
-    for i in range(len(to)):
+    for i in range(len(part)):
         to[i] += part[i]

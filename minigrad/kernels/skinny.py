@@ -118,7 +118,9 @@ def _rows_of_products(out, few, many, start, end, places, rows, dots, taps):  # 
                     for lane in range(lanes):
                         part += line[lane]
                     totals[m, t] += part
-        out[:, n : n + taps] = totals
+        for m in range(count):
+            for t in range(taps):
+                out[m, n + t] = totals[m, t]
 
 
 @kernel(parallel=True, work=2)

@@ -20,7 +20,7 @@ LOOPS = [
     (exponential.sigmoids, 1, 1, 0),
     (exponential.elus, 1, 1, 1),
     (norm._total, 0, 1, 0),
-    (norm._squares, 0, 1, 1),
+    (norm._about, 0, 1, 1),
     (norm._scaled, 1, 1, 3),
     (norm._both, 0, 2, 1),
     (norm._pulled, 1, 2, 4),

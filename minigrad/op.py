@@ -34,7 +34,7 @@ from minigrad.unrolled import function, looped, unrolled
 if TYPE_CHECKING:
     from minigrad.tensor import Tensor
 
-__all__ = ["REGISTRY", "Op", "Sample", "arrays_too", "register"]
+__all__ = ["REGISTRY", "Op", "Sample", "arrays_too", "no_tensor", "register"]
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,6 @@ class Sample:
 #: Families that change no number, and so need no wider type for half precision.
 _MOVING = frozenset({"movement", "indexing", "comparison"})
 
-#: Every operation asks for it: one look instead of two.
-_ARRAY: Any = np.ndarray
-
 #: An operation's application, on tensors ``x0, x1, ...``: of each its array `a`, the array's dtype `d` and shape `s`, the edge
 #: `e` that leads to it, and `n`, whether it needs a gradient. See `unrolled` for the signs; ~ is for absent inputs, $ for those
 #: that may be. Every small operation pays for every line.
@@ -72,7 +69,7 @@ def apply(x* **params):
     if x and type(x[0]) is ndarray and now.on_arrays:  #: any
         return forward(x* **params)  #: any
     if x$ is None:
-        return without($)(x* **params)
+        return without[$](x* **params)
     a~ = d~ = e~ = None
     n~, s~ = False, ()
     try:
@@ -232,7 +229,7 @@ class Op:
             "forward": self.forward,
             "differentiable": self.differentiable,
             "widened": self.forward if self.family in _MOVING else self._widened,
-            "without": functools.cache(lambda i: self._applier(count, absent | {i})),
+            "without": _Made(lambda i: self._applier(count, absent | {i})),
             "plans": _Made(self._recorded),
         }
         if count is None:
@@ -309,9 +306,7 @@ class Op:
 
     def _no_tensor(self, inputs: tuple[Any, ...]) -> TypeError:
         names = zip(self.slots(len(inputs)), inputs, strict=True)
-        name, x = next((name, x) for name, x in names if not isinstance(x, TensorBase))
-        given = "None" if x is None else f"a {type(x).__name__}"
-        return TypeError(f"{self.name}: '{name}' is {given}; expected a tensor (minigrad.tensor makes one)")
+        return no_tensor(self.name, **{name: x for name, x in names if x is not None or name not in self.optional})
 
     def _explained(self, error: Exception, arrays: list[Array | None], params: dict[str, Any]) -> Exception:
         """The shape rule's own message where it has one: it names what would fit."""
@@ -331,6 +326,13 @@ class Op:
         kind = "NaN" if np.isnan(out).any() else "Inf"
         where = node.where if node is not None and node.where else user_line()
         raise AnomalyError(f"{self.name}: the first {kind} appears in the forward pass, called at {where}")
+
+
+def no_tensor(name: str, **given: object) -> TypeError:
+    """What to raise where one of these arguments is no tensor: it names the first that is none."""
+    key, x = next((key, x) for key, x in given.items() if not isinstance(x, TensorBase))
+    shown = "None" if x is None else f"a {type(x).__name__}"
+    return TypeError(f"{name}: {key} is {shown}; expected a tensor (minigrad.tensor makes one)")
 
 
 def register(op: Op) -> Op:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import jit
+from minigrad import core, jit
 from minigrad.nn.utils import clip_grad_norm_
 from minigrad.op import Op, arrays_too
 
@@ -184,8 +184,6 @@ def test_a_signals_handler_may_calculate(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_finds_no_lock_taken():
-    from minigrad import core
-
     held, done = threading.Event(), threading.Event()
 
     def holding():

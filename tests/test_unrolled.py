@@ -107,8 +107,10 @@ def test_absent_inputs_are_left_out_of_the_graph():
     x, w = mg.randn(2, 3).requires_grad_(), mg.randn(4, 3).requires_grad_()
     node = mg.linear(x, w).node
     assert node.edges == (x, w, None) and node.shapes == ((2, 3), (4, 3), ()) and node.dtypes[2] is None
-    with pytest.raises(TypeError, match=r"linear: 'weight' is None; expected a tensor"):
+    with pytest.raises(TypeError, match=r"linear: weight is None; expected a tensor"):
         ops.REGISTRY["linear"](x, None, None)
+    with pytest.raises(TypeError, match=r"batch_norm: bias is a str; expected a tensor"):
+        ops.REGISTRY["batch_norm"](x, None, "bias", eps=1e-5)  # the weight may be absent
     out = mg.cat([x, w, x * 2])
     assert [node.name for node in reachable([out.node])] == ["cat", "mul"] and out.node.edges[:2] == (x, w)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import minigrad
 from minigrad.cli import bench, draw, gradcheck, summary, train, warmup
+from minigrad.cli.codes import BAD_REQUEST, INTERRUPTED, NO_READER
 from minigrad.cli.parsing import Parser
 from minigrad.cli.streams import abandoned, any_encoding
 from minigrad.errors import MinigradError
@@ -19,9 +20,6 @@ __all__ = ["main"]
 
 #: The subcommands, in the order in which the help lists them.
 COMMANDS = (train, draw, summary, gradcheck, bench, warmup)
-
-#: Where nobody reads any longer rich ends with 1, too.
-NO_READER, BAD_REQUEST, INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,13 +18,12 @@ from minigrad.bench.measure import Result
 from minigrad.bench.overhead import Overhead, OverheadCase, overhead_cases
 from minigrad.bench.processes import Measured, ProcessCase, process_cases
 from minigrad.bench.report import Findings, duration, read, tables, write, write_json
+from minigrad.cli.codes import INTERRUPTED, RIGHT, WRONG
 from minigrad.cli.parsing import positive_number
 from minigrad.errors import MinigradError
 from minigrad.viz.columns import print_whole
 
 __all__ = ["add_parser", "run"]
-
-RIGHT, WRONG, INTERRUPTED = 0, 1, 130
 
 AnyCase = Case | OverheadCase | ProcessCase
 

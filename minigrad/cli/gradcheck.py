@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from minigrad.cli.codes import INTERRUPTED, RIGHT, WRONG
 from minigrad.cli.parsing import positive_number, whole_number
 from minigrad.cli.streams import print_document
 from minigrad.errors import MinigradError
@@ -24,8 +25,6 @@ from minigrad.grading.spec import Spec
 from minigrad.io.atomic import write_text
 
 __all__ = ["add_parser", "run"]
-
-RIGHT, WRONG, INTERRUPTED = 0, 1, 130
 
 #: How an error begins that a wrong shape, or a wrong setting, may have brought about: no missing module, no exit, no typo.
 _SHAPES_FAULT = re.compile(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from minigrad.cli.codes import INTERRUPTED
 from minigrad.cli.parsing import positive_number, whole_number
 from minigrad.cli.show import Show
 from minigrad.errors import MinigradError
@@ -85,7 +86,7 @@ def _train(training: Training, folder: Path, started: float, show: Show) -> int:
             f"interrupted; minigrad train {training.settings.model} --resume {shlex.quote(str(folder))} goes on",
             file=sys.stderr,
         )
-        return 130
+        return INTERRUPTED
     show.results(training, folder, time.perf_counter() - started)
     return 0
 

@@ -14,11 +14,11 @@ from minigrad.errors import ShapeError
 from minigrad.graph import Shape
 from minigrad.kernels import softmax as kernels
 from minigrad.kernels.memory import empty
-from minigrad.op import Op, Sample, arrays_too, register
+from minigrad.op import Op, Sample, arrays_too, no_tensor, register
 from minigrad.ops.arithmetic import mul, square, sub, where
 from minigrad.ops.index import gather
 from minigrad.ops.movement import expand, movedim, reshape, unsqueeze
-from minigrad.ops.operands import as_float, no_tensor
+from minigrad.ops.operands import as_float
 from minigrad.ops.softmax import log_softmax, softmax, softmax_backward
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.core import TensorBase, make_tensor
-from minigrad.op import Op, Sample, register
+from minigrad.op import Op, Sample, no_tensor, register
 
 __all__ = [
     "DEFAULT_DTYPE",
@@ -19,7 +19,6 @@ __all__ = [
     "as_tensor",
     "cast",
     "check_counts",
-    "no_tensor",
     "operands",
     "same_float",
     "shape_of",
@@ -91,13 +90,6 @@ def same_float(name: str, **tensors: TensorBase | None) -> None:
     if len(set(given.values())) > 1 or any(dtype.kind != "f" for dtype in given.values()):
         shown = ", ".join(f"{key} {dtype}" for key, dtype in given.items())
         raise TypeError(f"{name}: {shown}; expected floating point, of one type: convert with .float() or .to(dtype)")
-
-
-def no_tensor(name: str, **given: object) -> TypeError:
-    """What to raise where one of these arguments is no tensor: it names the first that is none."""
-    key, x = next((key, x) for key, x in given.items() if not isinstance(x, TensorBase))
-    shown = "None" if x is None else f"a {type(x).__name__}"
-    return TypeError(f"{name}: {key} is {shown}; expected a tensor (minigrad.tensor makes one)")
 
 
 def check_counts(name: str, **counts: Any) -> None:

@@ -162,7 +162,7 @@ def _careful_sum(x: Array, axis: Shape) -> Array:
     """The sums over many numbers, in row order: in chains so short that rounding stays small, whatever lies how in memory."""
     times = 1
     for i in axis:
-        if x.strides[i] == 0:  # one number, repeated, as in the cotangent of a mean
+        if x.strides[i] == 0:  # one number, repeated, as in the cotangent of a mean: no need to copy it so often
             times *= x.shape[i]
             x = x[(slice(None),) * i + (slice(1),)]
     x = np.ascontiguousarray(x)

@@ -100,10 +100,7 @@ class Optimizer:
             for p in group["params"]:
                 if (g := p.grad) is not None:
                     stepped.append(p)
-                    grad = (
-                        g.array if g.dtype.char != "e" or p.dtype.char == "e" else g.array.astype(p.dtype)
-                    )  # no kernel has half
-                    steps.append((p.array, grad, self.state.setdefault(p, {})))
+                    steps.append((p.array, _readable(g.array, p.array), self.state.setdefault(p, {})))
             self.update_all(steps, group)
             for p in stepped:
                 p.touched()
@@ -172,6 +169,11 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines.extend(f"    {key}: {value}" for key, value in sorted(group.items()) if key != "params")
         return "\n".join([*lines, ")"])
+
+
+def _readable(grad: Array, param: Array) -> Array:
+    """The gradient, of a type that kernels have beside the parameter's: none has half precision."""
+    return grad.astype(param.dtype) if grad.dtype.char == "e" else grad
 
 
 def _loaded(kept: Mapping[str, Any], p: TensorBase) -> dict[str, Any]:
